@@ -1,0 +1,64 @@
+"""Weights and training states on disk: safetensors with a JSON header, written atomically, never pickled."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fins.networks import PaperFin, build_fin
+
+WEIGHTS = "weights.safetensors"
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file that is either the old one or the new one, never half of it."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(text)
+    os.replace(partial, path)
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    """Write tensors by name and a header that JSON can hold."""
+    partial = path.with_name(f"{path.name}.partial")
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    save_file(contiguous, partial, {"header": json.dumps(header)})
+    os.replace(partial, path)
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors by name and the header; ValueError in one sentence for a file that is no such thing."""
+    if not path.is_file():
+        raise ValueError(f"the weights {path} are missing: train them first, or check the path")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})["header"])
+            return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118
+    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is truncated or was not written by this package: train it again") from error
+
+
+def save_fin(folder: Path, fin: PaperFin, feature: str, topology: str) -> None:
+    """Write a FIN's weights, with what is needed to build it again, into a run's folder."""
+    save_tensors(folder / WEIGHTS, fin.state_dict(), {"feature": feature, "topology": topology})
+
+
+def load_fin(path: Path) -> PaperFin:
+    """The FIN of a run's folder, or of a weights file, in evaluation mode on the CPU.
+
+    Raises ValueError if the file is missing, broken, or doesn't fit the topology that it names.
+    """
+    path = path / WEIGHTS if path.is_dir() else path
+    tensors, header = load_tensors(path)
+    try:
+        fin = build_fin(header["feature"], header["topology"])
+        fin.load_state_dict(tensors)
+    except (KeyError, RuntimeError) as error:
+        raise ValueError(f"{path} holds no weights of a FIN of this version: train it again") from error
+    return fin.eval()

@@ -1,0 +1,28 @@
+"""What every command line shares: options from one dataclass, errors in one sentence."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+import tyro
+
+Config = TypeVar("Config")
+
+
+def run_command(main: Callable[[Config], None], config: type[Config], description: str) -> None:
+    """Read `config` from the command line and call `main`.
+
+    Wrong input (ValueError, OSError) ends with one sentence on standard error and exit code 2; an
+    interruption with 130. Anything else is a bug and keeps its traceback.
+    """
+    options = tyro.cli(config, description=description)
+    try:
+        main(options)
+    except (ValueError, OSError) as error:
+        print("error: " + " ".join(str(error).split()), file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped: the same command goes on from here", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,185 @@
+"""The closed forms that FINs imitate: each a function of one window alone, computed in batches.
+
+librosa, called window by window as `librosa_feature` does, is the definition; the batches agree with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from fins.audio import SAMPLE_RATE, WINDOW
+
+N_MELS = 128
+N_MFCC = 20
+N_CHROMA = 12
+N_BINS = WINDOW // 2 + 1  # of the spectrum
+AMIN = 1e-10  # power under which a decibel is not taken lower
+TOP_DB = 80.0  # dB under a window's own peak at which its log-mel is clipped
+ZERO = 1e-10  # amplitude within which a sample counts as zero, hence as positive
+BATCH = 256  # windows at once: their spectra stay in the cache
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Feature:
+    """What a user has to know of a feature to read its numbers."""
+
+    name: str
+    n_outputs: int
+    unit: str
+    outputs: str
+
+
+FEATURES = {
+    feature.name: feature
+    for feature in (
+        Feature("zcr", 1, "sign changes per sample, 0 to 1", "rate"),
+        Feature("rms", 1, "amplitude, 0 to 1", "root mean square"),
+        Feature("chroma", N_CHROMA, "share of the largest, 0 to 1", "pitch class, C first"),
+        Feature("mfcc", N_MFCC, "dB, orthonormal DCT-II of a 128-band log-mel", "coefficient"),
+        Feature("mel", N_MELS, "power", "band, lowest first"),
+    )
+}
+
+
+def get_feature(name: str) -> Feature:
+    """The feature of that name; ValueError lists the known ones."""
+    if name not in FEATURES:
+        raise ValueError(f"there is no feature {name!r}: the known ones are {', '.join(FEATURES)}")
+    return FEATURES[name]
+
+
+def compute_features(windows: NDArray, names: Iterable[str] = tuple(FEATURES)) -> dict[str, Floats]:
+    """Several features of the same windows; what they share is computed once.
+
+    windows : (n, 2048), amplitude in [-1, 1]; any real dtype, taken as float32
+    returns : name → (n, n_outputs) float32, in the feature's own unit
+
+    Raises ValueError for another shape, an unknown name, or windows that hold NaN or infinity.
+    """
+    names = tuple(names)
+    if windows.ndim != 2 or windows.shape[1] != WINDOW:
+        raise ValueError(
+            f"windows have the shape (n, {WINDOW}), got {windows.shape}: cut them with audio.cut_windows"
+        )
+    results = {name: np.empty((len(windows), get_feature(name).n_outputs), np.float32) for name in names}
+    for start in range(0, len(windows), BATCH):
+        batch = np.ascontiguousarray(windows[start : start + BATCH], dtype=np.float32)
+        if not np.isfinite(batch).all():
+            raise ValueError("windows hold samples that are NaN or infinite: read them with audio.read_audio")
+        for name, values in _batch_features(batch, names).items():
+            results[name][start : start + BATCH] = values
+    return results
+
+
+def _batch_features(batch: Floats, names: tuple[str, ...]) -> dict[str, Floats]:
+    results = {}
+    if "zcr" in names:
+        results["zcr"] = zero_crossing_rate(batch)
+    if "rms" in names:
+        results["rms"] = root_mean_square(batch)
+    if {"chroma", "mfcc", "mel"} & set(names):
+        power = power_spectrum(batch)
+        if "chroma" in names:
+            results["chroma"] = chroma(power)
+        if {"mfcc", "mel"} & set(names):
+            mel = power @ mel_filters().T
+            if "mel" in names:
+                results["mel"] = mel
+            if "mfcc" in names:
+                results["mfcc"] = mfcc(mel)
+    return results
+
+
+def zero_crossing_rate(windows: Floats) -> Floats:
+    """Share of neighbouring samples that differ in sign; zero counts as positive.
+
+    windows : (n, 2048) → (n, 1), crossings per sample in [0, 1]
+    """
+    negative = windows < -ZERO
+    changes = np.count_nonzero(negative[:, 1:] != negative[:, :-1], axis=1)
+    return (changes / WINDOW).astype(np.float32)[:, None]
+
+
+def root_mean_square(windows: Floats) -> Floats:
+    """(n, 2048) → (n, 1), amplitude in [0, 1]."""
+    energy = np.einsum("nt,nt->n", windows, windows)
+    return np.sqrt(energy / np.float32(WINDOW)).astype(np.float32)[:, None]
+
+
+def power_spectrum(windows: Floats) -> Floats:
+    """(n, 2048) → (n, 1025), squared magnitudes under a periodic Hann window."""
+    spectrum = scipy.fft.rfft(windows * hann_window(), axis=1)
+    return np.square(spectrum.real) + np.square(spectrum.imag)
+
+
+def chroma(power: Floats) -> Floats:
+    """(n, 1025) → (n, 12), energy of each pitch class as a share of the strongest; silence gives 0."""
+    energy = power @ chroma_filters().T
+    strongest = energy.max(axis=1, keepdims=True)
+    strongest[strongest < np.finfo(np.float32).tiny] = 1
+    return energy / strongest
+
+
+def mfcc(mel: Floats) -> Floats:
+    """(n, 128) mel power → (n, 20), dB; each window is clipped 80 dB under its own peak."""
+    decibel = 10 * np.log10(np.maximum(mel, AMIN))
+    decibel = np.maximum(decibel, decibel.max(axis=1, keepdims=True) - TOP_DB)
+    return decibel @ dct_matrix().T
+
+
+@cache
+def hann_window() -> Floats:
+    """(2048,), periodic."""
+    return np.hanning(WINDOW + 1)[:-1].astype(np.float32)
+
+
+@cache
+def mel_filters() -> Floats:
+    """(128, 1025), Slaney's scale and area normalisation."""
+    import librosa.filters
+
+    return librosa.filters.mel(sr=SAMPLE_RATE, n_fft=WINDOW, n_mels=N_MELS)
+
+
+@cache
+def chroma_filters() -> Floats:
+    """(12, 1025), for a tuning of 0."""
+    import librosa.filters
+
+    return librosa.filters.chroma(sr=SAMPLE_RATE, n_fft=WINDOW, tuning=0.0)
+
+
+@cache
+def dct_matrix() -> Floats:
+    """(20, 128), the first rows of the orthonormal DCT-II."""
+    return scipy.fft.dct(np.eye(N_MELS), norm="ortho", axis=0)[:N_MFCC].astype(np.float32)
+
+
+def librosa_feature(window: NDArray, name: str) -> NDArray:
+    """The definition: one feature of one window by librosa itself.
+
+    window : (2048,) → (n_outputs,); about 66 windows a second for all five, so for tests and benchmarks
+    """
+    import librosa
+
+    frame = {"hop_length": WINDOW, "center": False}
+    calls = {
+        "zcr": lambda: librosa.feature.zero_crossing_rate(y=window, frame_length=WINDOW, **frame),
+        "rms": lambda: librosa.feature.rms(y=window, frame_length=WINDOW, **frame),
+        "chroma": lambda: librosa.feature.chroma_stft(
+            y=window, sr=SAMPLE_RATE, n_fft=WINDOW, tuning=0.0, **frame
+        ),
+        "mfcc": lambda: librosa.feature.mfcc(y=window, sr=SAMPLE_RATE, n_mfcc=N_MFCC, n_fft=WINDOW, **frame),
+        "mel": lambda: librosa.feature.melspectrogram(
+            y=window, sr=SAMPLE_RATE, n_fft=WINDOW, n_mels=N_MELS, **frame
+        ),
+    }
+    return calls[get_feature(name).name]()[:, 0]

@@ -1,0 +1,224 @@
+"""From utterances on disk to a store: in parallel, resumable, with every file accounted for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import threading
+from collections.abc import Generator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from fins.audio import HOP, SAMPLE_RATE, WINDOW, AudioError, Signal, quantise, read_audio
+from fins.augmentation import paper_augmentations
+from fins.store import Recording, Store, StoreError, Utterance, join_stores, write_store
+
+PART = 16  # utterances that a worker turns into one part; a kill costs at most these, for each worker
+
+Augment = Literal["none", "paper"]
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What decides a store's content, beside the files themselves.
+
+    clip : seconds (start, stop) that are kept of each recording, shorter ones centred in zeros; or None
+    augment : "paper" adds a noisy and a stretched copy of what a corpus doesn't mark as validation or test
+    seed : of the augmentations' noise
+    """
+
+    clip: tuple[float, float] | None = None
+    augment: Augment = "none"
+    seed: int = 0
+
+
+@dataclass
+class Account:
+    """What became of the files; counts add up over parts."""
+
+    n_utterances: int = 0  # stored, augmented copies included
+    n_augmented: int = 0
+    n_windows: int = 0
+    n_seconds: float = 0.0
+    n_padded: int = 0  # shorter than one window, padded with zeros to one
+    n_tail_samples: int = 0  # dropped at the ends, less than a hop each
+    n_silent: int = 0  # nothing but zeros
+    n_clipped_samples: int = 0  # beyond full scale
+    unreadable: list[tuple[str, str]] = field(default_factory=list)  # path, why
+
+    def add(self, other: Account) -> None:
+        for name, value in asdict(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
+
+def parts_folder(out: Path) -> Path:
+    """Where the finished parts of an unfinished store lie."""
+    return out.with_name(f"{out.name}.parts")
+
+
+def prepare_store(
+    out: Path, utterances: Sequence[Utterance], root: Path, preparation: Preparation, n_workers: int
+) -> Generator[Account]:
+    """Write a store; yields the account of each part as it is done, those of an earlier try first.
+
+    Parts are whole stores of a few utterances in `parts_folder(out)`. A killed run leaves them there, and
+    the next one with the same input takes them; they are joined at the end and removed.
+
+    Raises StoreError if `out` exists already with other content, ValueError if no file could be read.
+    """
+    identity = _identity(utterances, root, preparation)
+    parts = parts_folder(out)
+    if out.exists():
+        yield _account_of(out, identity)
+        shutil.rmtree(parts, ignore_errors=True)  # of a run that was killed after its last step
+        return
+    _keep_parts_of(parts, identity)
+    groups = [utterances[start : start + PART] for start in range(0, len(utterances), PART)]
+    paths = [parts / f"{number:06d}.h5" for number in range(len(groups))]
+    accounts = {path: account for path in paths if (account := _finished(path))}
+    yield from accounts.values()
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(n_workers, mp_context=context, initializer=_start_worker) as pool:
+        jobs = {
+            pool.submit(_make_part, path, group, root, preparation): path
+            for path, group in zip(paths, groups, strict=True)
+            if path not in accounts
+        }
+        try:
+            for job in as_completed(jobs):
+                accounts[jobs[job]] = job.result()
+                yield accounts[jobs[job]]
+        except BrokenProcessPool as error:
+            raise OSError("a worker was killed, perhaps for want of memory: use fewer --workers") from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+    if not any(account.n_utterances for account in accounts.values()):
+        raise ValueError(f"none of the {len(utterances)} files could be read: see the report")
+    whole = [path for path in paths if accounts[path].n_utterances]
+    total = Account()
+    for path in paths:
+        total.add(accounts[path])
+    attributes = {"preparation": asdict(preparation), "identity": identity, "account": asdict(total)}
+    join_stores(out, whole, {name: json.dumps(value) for name, value in attributes.items()})
+    shutil.rmtree(parts)
+
+
+def load_recordings(
+    utterance: Utterance, root: Path, preparation: Preparation, account: Account
+) -> list[Recording]:
+    """The utterance and its augmented copies, ready to be stored; what was changed goes to the account."""
+    path = root / utterance.path
+    signal = read_audio(path)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    if preparation.clip:
+        signal = cut_clip(signal, *preparation.clip)
+    versions = {utterance: signal}
+    if preparation.augment == "paper" and utterance.part not in ("validation", "test"):
+        for name, copy in paper_augmentations(signal, utterance.id, preparation.seed).items():
+            versions[replace(utterance, id=f"{utterance.id}+{name}", augmented_from=utterance.id)] = copy
+    recordings = []
+    for version, samples in versions.items():
+        quantised, n_clipped = quantise(samples)
+        recordings.append(Recording(version, quantised, sha256))
+        account.n_clipped_samples += n_clipped
+        account.n_silent += not quantised.any()
+        account.n_padded += len(quantised) < WINDOW
+        account.n_tail_samples += max(0, len(quantised) - WINDOW) % HOP
+        account.n_seconds += len(quantised) / SAMPLE_RATE
+    account.n_augmented += len(versions) - 1
+    return recordings
+
+
+def cut_clip(signal: Signal, start: float, stop: float) -> Signal:
+    """(n_samples,) → ((stop - start) · 22,050,); what is shorter is centred in zeros."""
+    n_samples = round((stop - start) * SAMPLE_RATE)
+    kept = signal[round(start * SAMPLE_RATE) :][:n_samples]
+    before = (n_samples - len(kept)) // 2
+    return np.pad(kept, (before, n_samples - len(kept) - before))
+
+
+def _make_part(path: Path, utterances: Sequence[Utterance], root: Path, preparation: Preparation) -> Account:
+    account = Account()
+    recordings: list[Recording] = []
+    for utterance in utterances:
+        try:
+            recordings += load_recordings(utterance, root, preparation, account)
+        except AudioError as error:
+            account.unreadable.append((utterance.path, str(error)))
+        except OSError as error:
+            account.unreadable.append(
+                (utterance.path, f"{root / utterance.path} can't be read ({error.strerror})")
+            )
+    account.n_utterances = len(recordings)
+    write_store(path, recordings)
+    with Store(path) as store:
+        account.n_windows = store.n_windows
+    _write_atomically(path.with_suffix(".json"), asdict(account))
+    return account
+
+
+def _finished(path: Path) -> Account | None:
+    """The account of a part that an earlier run ended, or None."""
+    try:
+        with Store(path):
+            return Account(**json.loads(path.with_suffix(".json").read_text()))
+    except (StoreError, OSError, json.JSONDecodeError):
+        return None
+
+
+def _identity(utterances: Sequence[Utterance], root: Path, preparation: Preparation) -> str:
+    """Names the input: rows, sizes and times of the files, and what is done to them."""
+    digest = hashlib.sha256(repr(preparation).encode())
+    for utterance in utterances:
+        path = root / utterance.path
+        facts = path.stat() if path.is_file() else None
+        digest.update(repr((utterance, facts and (facts.st_size, facts.st_mtime_ns))).encode())
+    return digest.hexdigest()
+
+
+def _account_of(out: Path, identity: str) -> Account:
+    """The account of a store that this very input made already."""
+    with Store(out) as store:
+        if json.loads(store.file.attrs.get("identity", "null")) != identity:
+            raise StoreError(f"{out} exists already, made of other input: delete it or choose another --out")
+        return Account(**json.loads(store.file.attrs["account"]))
+
+
+def _keep_parts_of(parts: Path, identity: str) -> None:
+    """Make the folder of parts, emptied if it holds those of another input."""
+    known = parts / "identity.json"
+    if known.exists() and json.loads(known.read_text()) != identity:
+        shutil.rmtree(parts)
+    elif not known.exists() and parts.exists() and any(parts.iterdir()):
+        raise StoreError(f"{parts} is in the way and no work of prepare's: move it or choose another --out")
+    parts.mkdir(parents=True, exist_ok=True)
+    _write_atomically(known, identity)
+
+
+def _write_atomically(path: Path, content: object) -> None:
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(json.dumps(content))
+    os.replace(partial, path)
+
+
+def _start_worker() -> None:
+    """Workers share the cores, so one thread each; and none outlives a parent that is killed."""
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent:
+        parent.join()
+    os._exit(1)

@@ -1,0 +1,1 @@
+"""The command lines, and the adapters from corpora on disk to utterances."""

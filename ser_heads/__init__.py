@@ -1,0 +1,1 @@
+"""End-to-end speech emotion classifiers on top of feature-imitating networks."""
