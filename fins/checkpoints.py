@@ -17,13 +17,6 @@ from fins.networks import PaperFin, build_fin
 WEIGHTS = "weights.safetensors"
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file that is either the old one or the new one, never half of it."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text)
-    os.replace(partial, path)
-
-
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """Write tensors by name and a header that JSON can hold."""
     partial = path.with_name(f"{path.name}.partial")

@@ -21,8 +21,15 @@ def run_command(main: Callable[[Config], None], config: type[Config], descriptio
     try:
         main(options)
     except (ValueError, OSError) as error:
-        print("error: " + " ".join(str(error).split()), file=sys.stderr)
+        print(f"error: {sentence_of(error)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("stopped: the same command goes on from here", file=sys.stderr)
         sys.exit(130)
+
+
+def sentence_of(error: Exception) -> str:
+    """One line: what the operating system says, without its number; other errors are sentences already."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(str(error).split())

@@ -19,6 +19,7 @@ import numpy as np
 
 from fins.audio import HOP, SAMPLE_RATE, WINDOW, AudioError, Signal, quantise, read_audio
 from fins.augmentation import paper_augmentations
+from fins.runs import read_json, write_json
 from fins.store import Recording, Store, StoreError, Utterance, join_stores, write_store
 
 PART = 16  # utterances that a worker turns into one part; a kill costs at most these, for each worker
@@ -101,7 +102,8 @@ def prepare_store(
         finally:
             pool.shutdown(cancel_futures=True)
     if not any(account.n_utterances for account in accounts.values()):
-        raise ValueError(f"none of the {len(utterances)} files could be read: see the report")
+        why = min(pair for account in accounts.values() for pair in account.unreadable)[1]
+        raise ValueError(f"none of the {len(utterances)} files could be read; the first: {why}")
     whole = [path for path in paths if accounts[path].n_utterances]
     total = Account()
     for path in paths:
@@ -161,7 +163,7 @@ def _make_part(path: Path, utterances: Sequence[Utterance], root: Path, preparat
     write_store(path, recordings)
     with Store(path) as store:
         account.n_windows = store.n_windows
-    _write_atomically(path.with_suffix(".json"), asdict(account))
+    write_json(path.with_suffix(".json"), asdict(account))
     return account
 
 
@@ -169,8 +171,8 @@ def _finished(path: Path) -> Account | None:
     """The account of a part that an earlier run ended, or None."""
     try:
         with Store(path):
-            return Account(**json.loads(path.with_suffix(".json").read_text()))
-    except (StoreError, OSError, json.JSONDecodeError):
+            return Account(**read_json(path.with_suffix(".json")))
+    except (ValueError, OSError):
         return None
 
 
@@ -195,18 +197,12 @@ def _account_of(out: Path, identity: str) -> Account:
 def _keep_parts_of(parts: Path, identity: str) -> None:
     """Make the folder of parts, emptied if it holds those of another input."""
     known = parts / "identity.json"
-    if known.exists() and json.loads(known.read_text()) != identity:
+    if known.exists() and read_json(known).get("identity") != identity:
         shutil.rmtree(parts)
     elif not known.exists() and parts.exists() and any(parts.iterdir()):
         raise StoreError(f"{parts} is in the way and no work of prepare's: move it or choose another --out")
     parts.mkdir(parents=True, exist_ok=True)
-    _write_atomically(known, identity)
-
-
-def _write_atomically(path: Path, content: object) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(json.dumps(content))
-    os.replace(partial, path)
+    write_json(known, {"identity": identity})
 
 
 def _start_worker() -> None:

@@ -11,7 +11,6 @@ from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from fins.checkpoints import write_atomically
 from fins.store import library_versions
 
 CONFIG, RESULT, HISTORY = "config.json", "result.json", "history.csv"
@@ -40,6 +39,13 @@ def open_run(folder: Path, config: Mapping[str, Any], free: Sequence[str]) -> bo
     machine = {"cpus": os.cpu_count(), "machine": platform.machine(), "system": platform.system()}
     write_json(known, {"config": config, "versions": library_versions(), **machine})
     return False
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file that is either the old one or the new one, never half of it."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(text)
+    os.replace(partial, path)
 
 
 def write_json(path: Path, content: object) -> None:

@@ -104,7 +104,7 @@ class Fit:
         self.options, self.checkpoint, self.device = options, checkpoint, device
         self.state = FitState(learning_rate=options.learning_rate)
         if not checkpoint.exists():
-            calibrate(fin, stream, parts["train"], options.seed)
+            calibrate(fin, stream, parts["train"])
         fin.to(device)
         self.optimizer = torch.optim.Adam(fin.parameters(), lr=options.learning_rate, fused=True)
         self.best = self._copy_weights()
@@ -174,9 +174,9 @@ class Fit:
     def _end_epoch(self, tick: Callable[[], None]) -> None:
         state = self.state
         train_loss = state.loss_sum / max(1, state.loss_count)
-        loss, r2 = self._validate()
-        if not np.isfinite([train_loss, loss]).all():
+        if not np.isfinite(train_loss):
             raise ValueError("training diverged: the loss is no finite number; use a lower --learning-rate")
+        loss, r2 = self._validate()
         tick()
         state.history.append(
             Epoch(state.epoch, state.windows_seen, state.seconds, state.learning_rate, train_loss, loss, r2)
@@ -240,7 +240,7 @@ class Fit:
         self._set_rate()
 
 
-def calibrate(fin: PaperFin, stream: WindowStream, references: Sequence[Reference], seed: int) -> None:
+def calibrate(fin: PaperFin, stream: WindowStream, references: Sequence[Reference]) -> None:
     """Set a FIN's scales from a sample of training windows."""
     references = list(references)
     sample = spread(references, max(1, stream.count_windows(references) // CALIBRATION))

@@ -1,0 +1,65 @@
+"""What tests share: real speech where it is, a small made corpus and its store."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fins.audio import WINDOW, Signal
+from fins.store import EMOTIONS, Recording, Utterance, write_store
+
+
+@pytest.fixture(scope="session")
+def corpora() -> Path:
+    """The folder of real corpora; skips where FIN_SER_CORPORA names none."""
+    folder = os.environ.get("FIN_SER_CORPORA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("set FIN_SER_CORPORA to the folder of the real corpora to run this")
+    return Path(folder)
+
+
+def make_signal(seed: int, n_samples: int = 12_000) -> Signal:
+    """Noise whose loudness and colour wander, between stretches of digital silence."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(n_samples)
+    envelope = np.sin(2 * np.pi * time / rng.uniform(3_000, 9_000)).clip(0) * rng.uniform(0.05, 0.4)
+    tone = np.sin(2 * np.pi * time * rng.uniform(80, 2_000) / 22_050)
+    noise = rng.standard_normal(n_samples)
+    mixed = envelope * (tone + rng.uniform(0.05, 1) * noise) / 3
+    return mixed.clip(-1, 1).astype(np.float32)
+
+
+def make_recordings(n: int, corpus: str = "made", n_speakers: int = 4) -> list[Recording]:
+    """Recordings of different lengths; every speaker says every emotion."""
+    recordings = []
+    for i in range(n):
+        signal = make_signal(i, 6 * WINDOW + 700 * (i % 5))
+        utterance = Utterance(
+            id=f"{corpus}-{i:03d}",
+            path=f"{corpus}/{i:03d}.wav",
+            corpus=corpus,
+            speaker=f"s{i // len(EMOTIONS) % n_speakers}",
+            emotion=EMOTIONS[i % len(EMOTIONS)],
+            sentence=str(i % 3),
+        )
+        recordings.append(Recording(utterance, (signal * 32_767).astype(np.int16), f"sha-{corpus}-{i}"))
+    return recordings
+
+
+@pytest.fixture(scope="session")
+def small_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """64 utterances of 4 speakers."""
+    path = tmp_path_factory.mktemp("stores") / "made.h5"
+    write_store(path, make_recordings(64))
+    return path
+
+
+@pytest.fixture(scope="session")
+def other_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """16 utterances of another corpus."""
+    path = tmp_path_factory.mktemp("stores") / "other.h5"
+    write_store(path, make_recordings(16, corpus="other"))
+    return path

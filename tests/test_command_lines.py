@@ -1,0 +1,162 @@
+"""The command lines as a user meets them: exit codes, errors of one sentence, kills that lose nothing."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from fins.synthetic import write_corpus
+
+
+def command(module: str, *arguments: object) -> list[str]:
+    return [sys.executable, "-m", module, *map(str, arguments)]
+
+
+def run(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(module, *arguments), capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "reason"),
+    [
+        ("pipelines.prepare", ("--corpus", "ravdess", "--root", "nowhere", "--out", "a.h5"), "nowhere"),
+        ("pipelines.prepare", ("--corpus", "radves", "--root", ".", "--out", "a.h5"), "ravdess"),
+        ("fins.train", ("--feature", "rms"), "--store"),
+        ("fins.train", ("--feature", "rms", "--store", "nowhere.h5"), "is missing"),
+        ("fins.report", ("nowhere",), "is missing"),
+        ("pipelines.synthesise", ("--out", "a", "--n-speakers", "0"), "n_speakers"),
+    ],
+)
+def test_an_error_is_one_sentence_and_exit_code_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, arguments: tuple[str, ...], reason: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run(module, *arguments)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
+    assert reason in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("module", ["fins.train", "fins.report", "pipelines.prepare", "pipelines.synthesise"])
+def test_help_tells_units_and_defaults(module: str) -> None:
+    result = run(module, "--help")
+    assert result.returncode == 0 and "default" in result.stdout
+    assert run(module, "--no-such-option").returncode == 2
+
+
+def test_importing_fins_is_light() -> None:
+    heavy = "{'torch', 'librosa', 'h5py', 'pandas', 'matplotlib', 'sklearn', 'numpy'}"
+    code = f"import sys, fins; print(sorted({heavy} & set(sys.modules)))"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """64 synthetic utterances of four speakers."""
+    root = tmp_path_factory.mktemp("made") / "corpus"
+    write_corpus(root, n_speakers=4, n_sentences=2, n_takes=1)
+    return root
+
+
+@pytest.fixture(scope="module")
+def prepared(made: Path) -> tuple[Path, float]:
+    """Its store, and the seconds that making it took."""
+    out = made.parent / "whole.h5"
+    start = time.monotonic()
+    subprocess.run(prepare_command(made, out), check=True, capture_output=True)
+    return out, time.monotonic() - start
+
+
+def prepare_command(root: Path, out: Path) -> list[str]:
+    return command("pipelines.prepare", "--corpus", "synthetic", "--root", root, "--out", out)
+
+
+@pytest.fixture(params=[3, pytest.param(10, marks=pytest.mark.slow)])
+def n_kills(request: pytest.FixtureRequest) -> int:
+    """How often a command is killed: a few times by default, ten with the slow tests."""
+    return int(request.param)
+
+
+def kill_at_random(
+    arguments: list[str], seconds: float, n_kills: int, whole: Callable[[], None], again: Callable[[], None]
+) -> None:
+    """Kill a command so many times, at random points of the time that it takes, starting it again each time.
+
+    When it ends before its kill, its result is checked by `whole` and cleared by `again`.
+    """
+    rng = np.random.default_rng(0)
+    kills = 0
+    while kills < n_kills:
+        process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        try:
+            _, errors = process.communicate(timeout=rng.uniform(0.5, 0.85) * seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            kills += 1
+            continue
+        assert process.returncode == 0, errors
+        whole()
+        again()
+    result = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    whole()
+
+
+def test_killing_prepare_at_random_points_loses_nothing(
+    made: Path, prepared: tuple[Path, float], tmp_path: Path, n_kills: int
+) -> None:
+    expected, seconds = prepared
+    out = tmp_path / "killed.h5"
+
+    def whole() -> None:
+        names: list[str] = []
+        with h5py.File(expected) as one, h5py.File(out) as other:
+            one.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+            for name in names:
+                np.testing.assert_array_equal(one[name][:], other[name][:])
+        assert len(names) > 20
+
+    kill_at_random(prepare_command(made, out), seconds, n_kills, whole, again=out.unlink)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"killed.h5", "killed.report.json", "killed.ledger.csv"}
+
+
+def test_killing_training_at_random_points_loses_nothing(
+    prepared: tuple[Path, float], tmp_path: Path, n_kills: int
+) -> None:
+    store, _ = prepared
+    expected, out = tmp_path / "expected", tmp_path / "killed"
+
+    def train(folder: Path) -> list[str]:
+        return command("fins.train", "--feature", "rms", "--store", store, "--epochs", 25, "--out", folder)
+
+    def history(folder: Path) -> list[list[str]]:
+        with (folder / "history.csv").open() as file:
+            return [
+                [row["windows_seen"], row["train_loss"], row["validation_loss"]]
+                for row in csv.DictReader(file)
+            ]
+
+    def whole() -> None:
+        assert history(out) == history(expected)
+        first, second = (load_file(folder / "weights.safetensors") for folder in (expected, out))
+        for name, tensor in first.items():
+            np.testing.assert_array_equal(second[name], tensor)
+
+    start = time.monotonic()
+    subprocess.run(train(expected), check=True, capture_output=True)
+    seconds = time.monotonic() - start
+    kill_at_random(train(out), seconds, n_kills, whole, again=lambda: shutil.rmtree(out))
+    assert len(history(expected)) > 5

@@ -1,0 +1,78 @@
+"""Splits against set arithmetic on the rows themselves."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from fins.splits import split_utterances
+from fins.store import EMOTIONS
+
+
+def table(n_speakers: int = 8, n_each: int = 5, copies: bool = False) -> dict[str, np.ndarray]:
+    rows = [
+        (f"{s}-{e}-{k}", "made", f"s{s}", e, "", f"sha-{s}-{e}-{k}")
+        for s in range(n_speakers)
+        for e in EMOTIONS
+        for k in range(n_each)
+    ]
+    if copies:
+        rows += [(f"{i}+noise", c, s, e, i, sha) for i, c, s, e, _, sha in rows]
+    names = ("id", "corpus", "speaker", "emotion", "augmented_from", "sha256")
+    return {
+        name: np.array(column, object) for name, column in zip(names, zip(*rows, strict=True), strict=True)
+    }
+
+
+def test_random_is_70_15_15_in_every_corpus_and_emotion() -> None:
+    utterances = table()
+    parts = split_utterances(utterances, "random", seed=0)
+    for emotion in EMOTIONS:
+        counts = Counter(parts[utterances["emotion"] == emotion])
+        assert counts == {"train": 28, "validation": 6, "test": 6}
+
+
+def test_equal_files_stay_together() -> None:
+    utterances = table()
+    utterances["sha256"][[0, 77, 200]] = "the same"
+    for seed in range(20):
+        parts = split_utterances(utterances, "random", seed)
+        assert len(set(parts[[0, 77, 200]])) == 1
+
+
+def test_speaker_shares_no_speaker() -> None:
+    utterances = table()
+    for seed in range(10):
+        parts = split_utterances(utterances, "speaker", seed)
+        speakers = {
+            part: set(utterances["speaker"][parts == part]) for part in ("train", "validation", "test")
+        }
+        assert all(speakers.values())
+        assert sum(map(len, speakers.values())) == len(set.union(*speakers.values())) == 8
+
+
+@pytest.mark.parametrize("protocol", ["random", "speaker"])
+def test_augmented_copies_only_train_and_only_beside_their_originals(protocol: str) -> None:
+    utterances = table(copies=True)
+    parts = split_utterances(utterances, protocol, seed=3)  # type: ignore[arg-type]
+    part_of = dict(zip(utterances["id"], parts, strict=True))
+    copies = utterances["augmented_from"] != ""
+    for identity, origin in zip(utterances["id"][copies], utterances["augmented_from"][copies], strict=True):
+        assert part_of[identity] == ("train" if part_of[origin] == "train" else "unused")
+    assert not np.isin(parts[~copies], ["unused"]).any()
+
+
+def test_the_same_seed_gives_the_same_split_and_another_another() -> None:
+    utterances = table()
+    first, again, other = (split_utterances(utterances, "random", seed) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+def test_what_can_not_be_split_is_refused() -> None:
+    with pytest.raises(ValueError, match="2 speakers, and the protocol speaker needs 3"):
+        split_utterances(table(n_speakers=2), "speaker", 0)
+    with pytest.raises(ValueError, match="known ones are random and speaker"):
+        split_utterances(table(), "corpus", 0)  # type: ignore[arg-type]

@@ -1,0 +1,148 @@
+"""The store against plain h5py and plain NumPy; and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from conftest import make_recordings
+
+from fins.audio import HOP, WINDOW
+from fins.features import FEATURES, librosa_feature
+from fins.store import Recording, Store, StoreError, Utterance, join_stores, write_store
+
+
+def test_plain_h5py_reads_it_as_documented(small_store: Path) -> None:
+    recordings = make_recordings(64)
+    with h5py.File(small_store) as file:
+        assert {"schema", "sample_rate", "window", "hop", "complete"} <= set(file.attrs)
+        ids = file["utterances/id"].asstr()[:]
+        assert list(ids) == [recording.utterance.id for recording in recordings]
+        row = 0
+        for number, recording in enumerate(recordings):
+            n = 1 + (len(recording.signal) - WINDOW) // HOP
+            for k in range(n):
+                start = file["windows/start"][row + k]
+                window = file["signal"][start : start + WINDOW]
+                np.testing.assert_array_equal(window, recording.signal[k * HOP : k * HOP + WINDOW])
+                assert file["windows/utterance"][row + k] == number
+            row += n
+        assert row == len(file["windows/start"])
+        assert file["signal"].dtype == np.int16 and file["labels/mfcc"].dtype == np.float32
+
+
+def test_labels_are_features_of_the_stored_samples(small_store: Path) -> None:
+    with Store(small_store) as store:
+        for window in (0, 17, store.n_windows - 1):
+            samples = store.windows(window, window + 1)[0]
+            for name in FEATURES:
+                truth = librosa_feature(samples, name)
+                label = store.labels(name, window, window + 1)[0]
+                np.testing.assert_allclose(label, truth, atol=1e-4 * max(1, np.abs(truth).max()))
+
+
+def test_the_reader_gives_what_was_written(small_store: Path) -> None:
+    recordings = make_recordings(64)
+    with Store(small_store) as store:
+        assert store.n_utterances == 64
+        windows = np.concatenate([store.windows(block.start, block.stop) for block in store.blocks(37)])
+        assert windows.shape == (store.n_windows, WINDOW) and windows.dtype == np.float32
+        for row, recording in enumerate(recordings):
+            np.testing.assert_array_equal(store.signal(row), recording.signal)
+            mine = windows[store.window_slice(row)]
+            np.testing.assert_array_equal(mine[1], recording.signal[HOP : HOP + WINDOW] / np.float32(32_768))
+            assert store.utterances["speaker"][row] == recording.utterance.speaker
+
+
+def test_joining_parts_gives_the_store_that_one_go_gives(tmp_path: Path, small_store: Path) -> None:
+    recordings = make_recordings(64)
+    parts = []
+    for number, (start, stop) in enumerate([(0, 1), (1, 30), (30, 64)]):
+        parts.append(tmp_path / f"{number}.h5")
+        write_store(parts[-1], recordings[start:stop])
+    join_stores(tmp_path / "joined.h5", parts)
+    with h5py.File(small_store) as one, h5py.File(tmp_path / "joined.h5") as joined:
+        names: list[str] = []
+        one.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+        assert len(names) == 1 + 11 + 4 - 1 + 2 + 5
+        for name in names:
+            np.testing.assert_array_equal(one[name][:], joined[name][:])
+
+
+def test_a_short_signal_is_padded_to_one_window(tmp_path: Path) -> None:
+    utterance = Utterance("a", "a.wav", "made", "s", "calm", "")
+    write_store(tmp_path / "short.h5", [Recording(utterance, np.full(100, 7, np.int16), "")])
+    with Store(tmp_path / "short.h5") as store:
+        assert store.n_windows == 1
+        window = store.windows(0, 1)[0] * 32_768
+        assert (window[:100] == 7).all() and not window[100:].any()
+
+
+def spoil(path: Path, how: str) -> None:
+    """Make a whole store unusable in one way."""
+    if how == "missing":
+        path.unlink()
+    elif how == "text":
+        path.write_text("a,b\n1,2\n")
+    elif how == "empty":
+        path.write_bytes(b"")
+    elif how == "truncated":
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) * 2 // 3])
+    elif how == "not a store":
+        path.unlink()
+        with h5py.File(path, "w") as file:
+            file["data"] = np.zeros(3)
+    else:
+        with h5py.File(path, "r+") as file:
+            if how == "unfinished":
+                file.attrs["complete"] = False
+            elif how == "schema":
+                file.attrs["schema"] = 99
+            elif how == "grid":
+                file.attrs["hop"] = 256
+            elif how == "table":
+                del file["labels/mel"]
+            elif how == "lengths":
+                rows = file["labels/rms"][:-1]
+                del file["labels/rms"]
+                file["labels/rms"] = rows
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("missing", "is missing"),
+        ("text", "no HDF5 file"),
+        ("empty", "no HDF5 file"),
+        ("truncated", "is truncated"),
+        ("not a store", "no store"),
+        ("unfinished", "is unfinished"),
+        ("schema", "has the schema 99"),
+        ("grid", "another grid"),
+        ("table", "lacks labels/mel"),
+        ("lengths", "unequal lengths"),
+    ],
+)
+def test_what_is_no_whole_store_is_refused_in_one_sentence(tmp_path: Path, how: str, reason: str) -> None:
+    path = tmp_path / "store.h5"
+    write_store(path, make_recordings(4))
+    Store(path).close()
+    spoil(path, how)
+    with pytest.raises(StoreError, match=reason) as caught:
+        Store(path)
+    assert "pipelines.prepare" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_failure_while_writing_leaves_nothing_behind(tmp_path: Path) -> None:
+    good = make_recordings(2)
+    bad = Recording(good[1].utterance, np.zeros(0, np.int16), "")
+    with pytest.raises(ValueError, match="non-empty int16"):
+        write_store(tmp_path / "store.h5", [good[0], bad])
+    assert list(tmp_path.iterdir()) == []
+    write_store(tmp_path / "store.h5", good)
+    with pytest.raises(StoreError):
+        join_stores(tmp_path / "joined.h5", [tmp_path / "store.h5", tmp_path / "lost.h5"])
+    assert [path.name for path in tmp_path.iterdir()] == ["store.h5"]
