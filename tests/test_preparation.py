@@ -197,7 +197,7 @@ def test_options_that_can_not_be_meant_are_refused(made: Path, tmp_path: Path) -
 def test_the_real_savee_is_stored_whole(corpora: Path, tmp_path: Path) -> None:
     main(PrepareConfig("savee", corpora / "SAVEE", tmp_path / "savee.h5"))
     with Store(tmp_path / "savee.h5") as store:
-        assert store.n_utterances == 720 and len(set(store.utterances["speaker"])) == 4
+        assert store.n_utterances == 480 and len(set(store.utterances["speaker"])) == 4
         row = 123
         path = corpora / "SAVEE" / store.utterances["path"][row]
         samples, rate = soundfile.read(path, dtype="int16")

@@ -123,7 +123,7 @@ def test_the_rate_falls_after_two_epochs_without_progress_and_training_ends_afte
 
 def test_a_spent_budget_ends_well_and_more_of_it_goes_on(small_store: Path, tmp_path: Path) -> None:
     checkpoint = tmp_path / "c.safetensors"
-    state = make_fit(small_store, checkpoint, epochs=10_000, seconds=0.5).run(ignore)
+    state = make_fit(small_store, checkpoint, epochs=10_000, seconds=0.1).run(ignore)
     assert state.stopped == "minutes" and state.history
     more = make_fit(small_store, checkpoint, epochs=state.epoch + 2).run(ignore)
     assert more.stopped == "epochs" and len(more.history) == len(state.history) + 2

@@ -1,0 +1,43 @@
+# From a bare machine with Python: make demo, make test. PYTHON may name another interpreter (3.10 or later).
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: install demo test test-all check benchmark clean
+
+install: .venv/installed
+
+# torch first and by version: the CPU build, which the constraints name; the rest then finds it there
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	touch $@
+
+demo: install
+	rm -rf demo
+	$(BIN)/python -m pipelines.synthesise --out demo/corpus
+	$(BIN)/python -m pipelines.synthesise --out demo/other --n-speakers 8 --n-sentences 1 --n-takes 1 --seed 1
+	$(BIN)/python -m pipelines.prepare --corpus synthetic --root demo/corpus --out demo/corpus.h5
+	$(BIN)/python -m pipelines.prepare --corpus synthetic --root demo/other --out demo/other.h5
+	$(BIN)/python -m fins.train --feature rms --topology paper --store demo/corpus.h5 \
+		--test-store demo/other.h5 --minutes 1 --out demo/rms
+	$(BIN)/python -m fins.train --feature zcr --topology paper --store demo/corpus.h5 \
+		--test-store demo/other.h5 --minutes 1 --out demo/zcr
+	$(BIN)/python -m fins.report demo/rms demo/zcr --out demo/report
+
+test: install
+	$(BIN)/python -m pytest -q
+
+test-all: install
+	$(BIN)/python -m pytest -q -m "slow or not slow"
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+benchmark: install
+	for script in labels preparing training convolution memory; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+
+clean:
+	rm -rf .venv demo build *.egg-info
