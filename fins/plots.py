@@ -90,8 +90,22 @@ def plot_true_against_imitated(
 
 
 def plot_r2_per_output(path: Path, scores: Mapping[str, Sequence[float | None]], title: str) -> None:
-    """Bars for each output, one colour a set of windows; what lies below 0 is cut and marked."""
+    """Bars for each output, one colour a set of windows; what lies below 0 is cut and marked.
+
+    A feature of one output gets one bar a set, with its value.
+    """
+    if all(len(values) == 1 for values in scores.values()):
+        figure, axis = _figure(7, 1.2 + 0.4 * len(scores))
+        numbers = [0.0 if value is None else value for (value,) in scores.values()]
+        bars = axis.barh(list(scores), np.clip(numbers, 0, 1), color=BLUE)
+        axis.bar_label(bars, [f" {number:.4f}" for number in numbers])
+        axis.invert_yaxis()
+        axis.set(xlabel="R²", xlim=(0, 1.0))
+        figure.suptitle(title)
+        figure.savefig(path, dpi=120)
+        return
     figure, axis = _figure(10, 3.8)
+    axis.set_axisbelow(True)
     width = 0.8 / len(scores)
     for place, (name, values) in enumerate(scores.items()):
         numbers = np.array([np.nan if value is None else value for value in values])

@@ -162,6 +162,10 @@ class Store:
             **{column: group[column][:] for column in COUNT_COLUMNS},
         }
 
+        # opened once: finding a dataset by its name takes longer than reading an utterance of it
+        self._signal: h5py.Dataset = self.file["signal"]
+        self._labels: dict[str, h5py.Dataset] = {name: self.file[f"labels/{name}"] for name in FEATURES}
+
     @property
     def n_utterances(self) -> int:
         return len(self.utterances["id"])
@@ -173,7 +177,7 @@ class Store:
     def signal(self, row: int) -> NDArray[np.int16]:
         """(n_samples,) int16 of one utterance; full scale is 32,768."""
         first = self.utterances["first_sample"][row]
-        return self.file["signal"][first : first + self.utterances["n_samples"][row]]
+        return self._signal[first : first + self.utterances["n_samples"][row]]
 
     def window_slice(self, row: int) -> slice:
         """Which windows are those of one utterance."""
@@ -189,12 +193,12 @@ class Store:
         starts = self.starts(slice(start, stop))
         if len(starts) == 0:
             return np.empty((0, WINDOW), np.float32)
-        signal = self.file["signal"][starts[0] : starts[-1] + WINDOW]
+        signal = self._signal[starts[0] : starts[-1] + WINDOW]
         return to_amplitude(np.lib.stride_tricks.sliding_window_view(signal, WINDOW)[starts - starts[0]])
 
     def labels(self, feature: str, start: int, stop: int) -> Floats:
         """(stop - start, n_outputs) float32, in the feature's own unit."""
-        return self.file[f"labels/{feature}"][start:stop]
+        return self._labels[feature][start:stop]
 
     def blocks(self, size: int = 4_096) -> Iterator[slice]:
         """Consecutive slices of at most `size` windows that cover the store."""

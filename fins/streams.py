@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -36,9 +37,14 @@ class Buffer:
     def __len__(self) -> int:
         return len(self.starts)
 
+    @cached_property
+    def windows(self) -> NDArray[np.int16]:
+        """(n_samples - 2047, 2048), a view: the window at every sample."""
+        return sliding_window_view(self.signal, WINDOW)
+
     def batch(self, index: NDArray[np.int64] | slice, device: torch.device) -> tuple[Tensor, Tensor]:
         """(n, 2048) float32 windows in [-1, 1) and (n, n_outputs) labels, by their places in the buffer."""
-        cut = sliding_window_view(self.signal, WINDOW)[self.starts[index]]  # int16: half the bytes to move
+        cut = self.windows[self.starts[index]]  # int16: half the bytes to move
         windows = torch.from_numpy(cut).to(device).to(torch.float32).div_(FULL_SCALE)
         return windows, torch.from_numpy(self.labels[index]).to(device)
 
