@@ -16,13 +16,11 @@ install: .venv/installed
 demo: install
 	rm -rf demo
 	$(BIN)/python -m pipelines.synthesise --out demo/corpus
-	$(BIN)/python -m pipelines.synthesise --out demo/other --n-speakers 8 --n-sentences 1 --n-takes 1 --seed 1
 	$(BIN)/python -m pipelines.prepare --corpus synthetic --root demo/corpus --out demo/corpus.h5
-	$(BIN)/python -m pipelines.prepare --corpus synthetic --root demo/other --out demo/other.h5
 	$(BIN)/python -m fins.train --feature rms --topology paper --store demo/corpus.h5 \
-		--test-store demo/other.h5 --minutes 1 --out demo/rms
+		--protocol speaker --minutes 1 --out demo/rms
 	$(BIN)/python -m fins.train --feature zcr --topology paper --store demo/corpus.h5 \
-		--test-store demo/other.h5 --minutes 1 --out demo/zcr
+		--protocol speaker --minutes 1 --out demo/zcr
 	$(BIN)/python -m fins.report demo/rms demo/zcr --out demo/report
 
 test: install

@@ -96,9 +96,9 @@ def plot_r2_per_output(path: Path, scores: Mapping[str, Sequence[float | None]],
     """
     if all(len(values) == 1 for values in scores.values()):
         figure, axis = _figure(7, 1.2 + 0.4 * len(scores))
-        numbers = [0.0 if value is None else value for (value,) in scores.values()]
-        bars = axis.barh(list(scores), np.clip(numbers, 0, 1), color=BLUE)
-        axis.bar_label(bars, [f" {number:.4f}" for number in numbers])
+        single = [0.0 if value is None else value for (value,) in scores.values()]
+        bars = axis.barh(list(scores), np.clip(single, 0, 1), color=BLUE)
+        axis.bar_label(bars, [f" {number:.4f}" for number in single])
         axis.invert_yaxis()
         axis.set(xlabel="R²", xlim=(0, 1.0))
         figure.suptitle(title)

@@ -69,7 +69,12 @@ class ProgressBar:
             return
         if self.bar is None:
             self.bar = tqdm(
-                total=self.n_windows, initial=state.loss_count - n_windows, unit=" windows", unit_scale=True
+                total=self.n_windows,
+                initial=state.loss_count - n_windows,
+                unit=" windows",
+                unit_scale=True,
+                mininterval=0.5,  # seconds
+                leave=False,
             )
             last = f", R² {state.history[-1].validation_r2:.4f}" if state.history else ""
             self.bar.set_description(f"epoch {state.epoch + 1}{last}")
