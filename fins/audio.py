@@ -32,7 +32,10 @@ def read_audio(path: str | os.PathLike[str]) -> Signal:
     192 kHz, or holds samples that are no finite numbers.
     """
     samples, sample_rate = decode(path)
-    return resample(samples.mean(axis=1), sample_rate)
+    signal = resample(samples.mean(axis=1), sample_rate)
+    if len(signal) == 0:
+        raise AudioError(f"{path} is shorter than one sample at {SAMPLE_RATE} Hz")
+    return signal
 
 
 def decode(path: str | os.PathLike[str]) -> tuple[Signal, int]:
@@ -80,7 +83,7 @@ def _is_cut_short(path: Path, log: str) -> bool:
         file.seek(max(0, path.stat().st_size - 65_307))  # the largest page
         tail = file.read()
     page = tail.rfind(b"OggS")
-    return page < 0 or not tail[page + 5] & 4
+    return page < 0 or len(tail) < page + 6 or not tail[page + 5] & 4
 
 
 def resample(signal: Signal, sample_rate: int) -> Signal:
@@ -89,10 +92,7 @@ def resample(signal: Signal, sample_rate: int) -> Signal:
 
     if sample_rate == SAMPLE_RATE:
         return signal.astype(np.float32, copy=False)
-    resampled = soxr.resample(signal.astype(np.float32, copy=False), sample_rate, SAMPLE_RATE, quality="HQ")
-    if len(resampled) == 0:
-        raise AudioError("the signal is shorter than one sample at 22,050 Hz")
-    return resampled
+    return soxr.resample(signal.astype(np.float32, copy=False), sample_rate, SAMPLE_RATE, quality="HQ")
 
 
 def quantise(signal: Signal) -> tuple[NDArray[np.int16], int]:

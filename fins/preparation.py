@@ -19,10 +19,11 @@ import numpy as np
 
 from fins.audio import HOP, SAMPLE_RATE, WINDOW, AudioError, Signal, quantise, read_audio
 from fins.augmentation import paper_augmentations
-from fins.runs import read_json, write_json
-from fins.store import Recording, Store, StoreError, Utterance, join_stores, write_store
+from fins.runs import held, read_json, write_json
+from fins.store import Recording, Store, StoreError, Utterance, join_stores, library_versions, write_store
 
-PART = 16  # utterances that a worker turns into one part; a kill costs at most these, for each worker
+PART = 16  # utterances at most that a worker turns into one part; a kill costs these, for each worker
+PART_BYTES = 8 << 20  # of their files at most, unless one is larger: long recordings would fill the memory
 
 Augment = Literal["none", "paper"]
 
@@ -49,7 +50,8 @@ class Account:
     n_augmented: int = 0
     n_windows: int = 0
     n_seconds: float = 0.0
-    n_padded: int = 0  # shorter than one window, padded with zeros to one
+    n_padded: int = 0  # shorter than one window, or than the clip, and padded with zeros to it
+    n_cut: int = 0  # longer than the clip, and cut to it
     n_tail_samples: int = 0  # dropped at the ends, less than a hop each
     n_silent: int = 0  # nothing but zeros
     n_clipped_samples: int = 0  # beyond full scale
@@ -81,8 +83,22 @@ def prepare_store(
         yield _account_of(out, identity)
         shutil.rmtree(parts, ignore_errors=True)  # of a run that was killed after its last step
         return
-    _keep_parts_of(parts, identity)
-    groups = [utterances[start : start + PART] for start in range(0, len(utterances), PART)]
+    with held(parts):
+        _keep_parts_of(parts, identity + repr(library_versions()))
+        yield from _make_parts(out, parts, identity, utterances, root, preparation, n_workers)
+    shutil.rmtree(parts)
+
+
+def _make_parts(
+    out: Path,
+    parts: Path,
+    identity: str,
+    utterances: Sequence[Utterance],
+    root: Path,
+    preparation: Preparation,
+    n_workers: int,
+) -> Generator[Account]:
+    groups = _group(utterances, root)
     paths = [parts / f"{number:06d}.h5" for number in range(len(groups))]
     accounts = {path: account for path in paths if (account := _finished(path))}
     yield from accounts.values()
@@ -110,7 +126,21 @@ def prepare_store(
         total.add(accounts[path])
     attributes = {"preparation": asdict(preparation), "identity": identity, "account": asdict(total)}
     join_stores(out, whole, {name: json.dumps(value) for name, value in attributes.items()})
-    shutil.rmtree(parts)
+
+
+def _group(utterances: Sequence[Utterance], root: Path) -> list[list[Utterance]]:
+    """Consecutive utterances that make one part each."""
+    groups: list[list[Utterance]] = []
+    n_bytes = 0
+    for utterance in utterances:
+        path = root / utterance.path
+        size = path.stat().st_size if path.is_file() else 0
+        n_bytes += size
+        if not groups or len(groups[-1]) == PART or n_bytes > PART_BYTES:
+            groups.append([])
+            n_bytes = size
+        groups[-1].append(utterance)
+    return groups
 
 
 def load_recordings(
@@ -119,9 +149,14 @@ def load_recordings(
     """The utterance and its augmented copies, ready to be stored; what was changed goes to the account."""
     path = root / utterance.path
     signal = read_audio(path)
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     if preparation.clip:
-        signal = cut_clip(signal, *preparation.clip)
+        start, stop = preparation.clip
+        if len(signal) <= round(start * SAMPLE_RATE):
+            raise AudioError(f"{path} ends before the clip starts, at {start:g} s")
+        account.n_cut += len(signal) > round(start * SAMPLE_RATE) + round((stop - start) * SAMPLE_RATE)
+        account.n_padded += len(signal) < round(start * SAMPLE_RATE) + round((stop - start) * SAMPLE_RATE)
+        signal = cut_clip(signal, start, stop)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     versions = {utterance: signal}
     if preparation.augment == "paper" and utterance.part not in ("validation", "test"):
         for name, copy in paper_augmentations(signal, utterance.id, preparation.seed).items():
@@ -168,12 +203,13 @@ def _make_part(path: Path, utterances: Sequence[Utterance], root: Path, preparat
 
 
 def _finished(path: Path) -> Account | None:
-    """The account of a part that an earlier run ended, or None."""
+    """The account of a part that an earlier run ended, or None; unreadable files are tried again."""
     try:
         with Store(path):
-            return Account(**read_json(path.with_suffix(".json")))
-    except (ValueError, OSError):
+            account = Account(**read_json(path.with_suffix(".json")))
+    except (ValueError, OSError, TypeError):
         return None
+    return None if account.unreadable else account
 
 
 def _identity(utterances: Sequence[Utterance], root: Path, preparation: Preparation) -> str:
@@ -198,10 +234,11 @@ def _keep_parts_of(parts: Path, identity: str) -> None:
     """Make the folder of parts, emptied if it holds those of another input."""
     known = parts / "identity.json"
     if known.exists() and read_json(known).get("identity") != identity:
-        shutil.rmtree(parts)
-    elif not known.exists() and parts.exists() and any(parts.iterdir()):
+        for path in parts.iterdir():
+            if path != known:
+                path.unlink()
+    elif not known.exists() and any(path.suffix != ".partial" for path in parts.iterdir()):
         raise StoreError(f"{parts} is in the way and no work of prepare's: move it or choose another --out")
-    parts.mkdir(parents=True, exist_ok=True)
     write_json(known, {"identity": identity})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ import tyro
 from fins.command import run_command
 from fins.features import FEATURES
 from fins.plots import plot_report
-from fins.runs import RESULT, read_json, write_json
+from fins.runs import RESULT, name_rows, read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,11 @@ PUBLISHED = {
 }
 
 
+POOLED = "all corpora, test"
+KEYS = {"feature", "topology", "parameters", "multiply_adds_per_window", "seconds", "seed", "r2"}
+ROW_KEYS = {"store", "corpus", "part", "uniform", "variance_weighted", "constant_outputs"}
+
+
 @dataclass(frozen=True)
 class ReportConfig:
     """Set the R² of finished runs beside the published ones."""
@@ -51,7 +57,7 @@ def main(config: ReportConfig) -> None:
     if not config.runs:
         raise ValueError("name at least one run's folder: python -m fins.report runs/*")
     results = read_results(config.runs)
-    columns = corpora_of(results)
+    columns = columns_of(results)
     config.out.mkdir(parents=True, exist_ok=True)
     text = describe(results, columns)
     published = {name: vars(PUBLISHED[name]) for name in {result["feature"] for result in results}}
@@ -67,57 +73,61 @@ def read_results(folders: tuple[Path, ...]) -> list[dict[str, Any]]:
     results = []
     for folder in folders:
         result = read_json(folder / RESULT)
-        lacking = {"feature", "topology", "parameters", "seed", "r2"} - result.keys()
-        if lacking or result["feature"] not in FEATURES:
+        if KEYS - result.keys() or result["feature"] not in FEATURES:
             raise ValueError(f"{folder / RESULT} is no result of fins.train")
+        if any(ROW_KEYS - row.keys() for row in result["r2"]) or not held_out(result):
+            raise ValueError(f"{folder / RESULT} has no R² of held-out windows")
         results.append({"run": str(folder), **result})
     order = list(FEATURES)
     return sorted(results, key=lambda result: (order.index(result["feature"]), result["run"]))
 
 
-def corpora_of(results: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """(corpus, part) of every column: held-out parts first, all together before each, then other corpora."""
-    seen = {(row["corpus"], row["part"]): None for result in results for row in result["r2"]}
-    return [key for key in seen if key == ("all", "test")] + [
-        key for key in seen if key != ("all", "test") and key[1] in ("test", "all")
-    ]
+def held_out(result: dict[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Name → R² row of windows that training never saw."""
+    return {name: row for name, row in name_rows(result["r2"]).items() if row["part"] in ("test", "all")}
 
 
-def describe(results: list[dict[str, Any]], columns: list[tuple[str, str]]) -> str:
+def columns_of(results: list[dict[str, Any]]) -> list[str]:
+    """Names of the R² rows of any run; all corpora together first."""
+    names = list(dict.fromkeys(name for result in results for name in held_out(result)))
+    return sorted(names, key=lambda name: name != POOLED)
+
+
+def describe(results: list[dict[str, Any]], columns: list[str]) -> str:
     """A Markdown table: a row a run, and under each feature the published figures."""
-    names = [f"{'all corpora' if corpus == 'all' else corpus}, {part}" for corpus, part in columns]
     lines = [
         "R² uniform (variance-weighted) by corpus and part; `const` counts outputs without variance.",
         "",
-        "| FIN | parameters | multiply-adds | training | " + " | ".join(names) + " |",
-        "|---|--:|--:|--:|" + "--:|" * len(names),
+        "| FIN | parameters | multiply-adds | training | " + " | ".join(columns) + " |",
+        "|---|--:|--:|--:|" + "--:|" * len(columns),
     ]
     last = ""
     for result in results:
         if result["feature"] != last:
             last = result["feature"]
             lines.append(published_line(last, columns))
-        rows = {(row["corpus"], row["part"]): row for row in result["r2"]}
+        rows = held_out(result)
         cells = [cell_of(rows.get(column)) for column in columns]
+        seen = f", {result['windows_seen'] / 1e6:.2f} M windows" if "windows_seen" in result else ""
         lines.append(
             f"| {result['feature']} {result['topology']}, seed {result['seed']} | {result['parameters']:,} "
-            f"| {result['multiply_adds_per_window']:,} | {result['seconds'] / 60:.1f} min, "
-            f"{result['windows_seen'] / 1e6:.2f} M windows | {' | '.join(cells)} |"
+            f"| {result['multiply_adds_per_window']:,} | {result['seconds'] / 60:.1f} min{seen} "
+            f"| {' | '.join(cells)} |"
         )
     return "\n".join(lines)
 
 
-def published_line(feature: str, columns: list[tuple[str, str]]) -> str:
+def published_line(feature: str, columns: list[str]) -> str:
     published = PUBLISHED[feature]
     pairs = {
-        ("all", "test"): (published.uniform, published.variance_weighted),
-        ("esd", "all"): (published.esd_uniform, published.esd_variance_weighted),
+        POOLED: (published.uniform, published.variance_weighted),
+        "esd, all": (published.esd_uniform, published.esd_variance_weighted),
     }
     cells = [numbers(*pairs[column]) if column in pairs else "" for column in columns]
     return f"| *{feature}, published* | {published.parameters:,} | | | {' | '.join(cells)} |"
 
 
-def cell_of(row: dict[str, Any] | None) -> str:
+def cell_of(row: Mapping[str, Any] | None) -> str:
     if row is None:
         return ""
     constant = f", {len(row['constant_outputs'])} const" if row["constant_outputs"] else ""
@@ -130,15 +140,15 @@ def numbers(uniform: float | None, weighted: float | None) -> str:
     return first if first == second or weighted is None else f"{first} ({second})"
 
 
-def bars_of(result: dict[str, Any], columns: list[tuple[str, str]]) -> dict[str, Any]:
+def bars_of(result: dict[str, Any], columns: list[str]) -> dict[str, Any]:
     """What the picture shows of one run: for mel the variance-weighted R², as it was published."""
     key = "variance_weighted" if result["feature"] == "mel" else "uniform"
     published = PUBLISHED[result["feature"]]
-    rows = {(row["corpus"], row["part"]): row[key] for row in result["r2"]}
+    rows = held_out(result)
     return {
         "title": f"{result['feature']} {result['topology']}" + (" (var.-weighted)" if key[0] == "v" else ""),
-        "values": {f"{corpus}, {part}": rows.get((corpus, part)) for corpus, part in columns},
-        "published": {"all, test": getattr(published, key), "esd, all": getattr(published, f"esd_{key}")},
+        "values": {name: rows[name][key] if name in rows else None for name in columns},
+        "published": {POOLED: getattr(published, key), "esd, all": getattr(published, f"esd_{key}")},
     }
 
 

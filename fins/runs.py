@@ -2,43 +2,77 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fins.store import library_versions
 
 CONFIG, RESULT, HISTORY = "config.json", "result.json", "history.csv"
 
 
-def open_run(folder: Path, config: Mapping[str, Any], free: Sequence[str]) -> bool:
-    """Make a run's folder or come back to one; True if its result is there, for this very configuration.
+Known = Literal["new", "unfinished", "more", "finished"]
 
-    free : keys in which the run of before may differ (how long, where to)
-    Raises ValueError if the folder holds a run of another configuration, or other files.
+
+def look_up_run(folder: Path, config: Mapping[str, Any], free: Sequence[str]) -> Known:
+    """What a folder knows of a run: nothing, the run half done, the run of another length, or its result.
+
+    free : keys in which the run of before may differ (how long)
+    Raises ValueError if the folder holds a run of another configuration, or other files. Nothing is written.
     """
     known = folder / CONFIG
     config = json.loads(json.dumps(config))
     if known.exists():
-        before = read_json(known)["config"]
+        before = read_json(known).get("config")
+        if not isinstance(before, dict):
+            raise ValueError(f"{known} is no configuration of a run: choose another --out")
         other = [key for key in config if key not in free and config[key] != before.get(key)]
         if other:
             differences = ", ".join(f"{key} {before.get(key)} there, {config[key]} here" for key in other)
             raise ValueError(f"{folder} holds another run ({differences}): choose another --out")
-        if (folder / RESULT).exists() and config == before:
-            return True
-    elif folder.is_dir() and any(folder.iterdir()):
+        if config != before:
+            return "more"
+        return "finished" if (folder / RESULT).exists() else "unfinished"
+    if folder.is_dir() and any(path.suffix != ".partial" for path in folder.iterdir()):
         raise ValueError(f"{folder} holds other files: choose an empty or a new folder as --out")
-    folder.mkdir(parents=True, exist_ok=True)
+    return "new"
+
+
+def begin_run(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write a run's configuration into its folder; an earlier result no longer counts."""
     (folder / RESULT).unlink(missing_ok=True)
     machine = {"cpus": os.cpu_count(), "machine": platform.machine(), "system": platform.system()}
-    write_json(known, {"config": config, "versions": library_versions(), **machine})
-    return False
+    write_json(folder / CONFIG, {"config": config, "versions": library_versions(), **machine})
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Make a folder and hold it for this process; ValueError if another one works there.
+
+    The lock is the system's: it ends with the process, however that ends, and leaves no file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+    except ImportError:  # a system without such locks
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            busy = f"another process is at work in {folder}: wait for it, or choose another --out"
+            raise ValueError(busy) from error
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -76,3 +110,13 @@ def write_history(path: Path, rows: Sequence[Any], kind: type) -> None:
         writer.writeheader()
         writer.writerows(asdict(row) for row in rows)
     os.replace(partial, path)
+
+
+def name_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """R² rows by a name for people: corpus and part, and the store where these don't tell two rows apart."""
+    pairs = [(row["corpus"], row["part"]) for row in rows]
+    named = {}
+    for row, (corpus, part) in zip(rows, pairs, strict=True):
+        store = f" ({Path(row['store']).stem})" if pairs.count((corpus, part)) > 1 else ""
+        named[f"{'all corpora' if corpus == 'all' else corpus}{store}, {part}"] = row
+    return named

@@ -155,12 +155,7 @@ class Store:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self.file = _open_checked(self.path)
-        group = self.file["utterances"]
-        self.utterances: dict[str, NDArray] = {
-            **{column: group[column].asstr()[:].astype(object) for column in TEXT_COLUMNS},
-            **{column: group[column][:] for column in COUNT_COLUMNS},
-        }
+        self.file, self.utterances = _open_checked(self.path)
 
         # opened once: finding a dataset by its name takes longer than reading an utterance of it
         self._signal: h5py.Dataset = self.file["signal"]
@@ -259,7 +254,8 @@ class _new_file:
         os.replace(self.partial, self.path)
 
 
-def _open_checked(path: Path) -> h5py.File:
+def _open_checked(path: Path) -> tuple[h5py.File, dict[str, NDArray]]:
+    """The file and its table of utterances."""
     advice = "make it again with python -m pipelines.prepare"
     if not path.is_file():
         raise StoreError(f"the store {path} is missing: check the path, or {advice}")
@@ -270,11 +266,21 @@ def _open_checked(path: Path) -> h5py.File:
     except OSError as error:
         reason = "is truncated" if "truncated" in str(error) else f"can't be opened ({error})"
         raise StoreError(f"the store {path} {reason}: {advice}") from error
-    fault = _fault(file)
+    try:
+        fault = _fault(file)
+        utterances = {} if fault else _read_utterances(file)
+    except Exception as error:  # HDF5 answers damaged bytes with errors of nearly every kind
+        fault = f"is damaged ({type(error).__name__})"
     if fault:
         file.close()
         raise StoreError(f"{path} {fault}: {advice}")
-    return file
+    return file, utterances
+
+
+def _read_utterances(file: h5py.File) -> dict[str, NDArray]:
+    group = file["utterances"]
+    texts = {column: group[column].asstr()[:].astype(object) for column in TEXT_COLUMNS}
+    return texts | {column: group[column][:] for column in COUNT_COLUMNS}
 
 
 def _fault(file: h5py.File) -> str:

@@ -57,12 +57,18 @@ class WindowStream:
         self.stores = [Store(path) for path in paths]
 
     def split(self, protocol: Protocol, seed: int) -> dict[str, list[Reference]]:
-        """Part → its utterances, over all stores; each store is split by itself."""
+        """Part → its utterances; all stores are split as one, so that nothing is shared between parts."""
+        columns = self.stores[0].utterances
+        together = {
+            name: np.concatenate([store.utterances[name] for store in self.stores]) for name in columns
+        }
+        references = [
+            (number, row) for number, store in enumerate(self.stores) for row in range(store.n_utterances)
+        ]
         parts: dict[str, list[Reference]] = {part: [] for part in PARTS}
-        for number, store in enumerate(self.stores):
-            for row, part in enumerate(split_utterances(store.utterances, protocol, seed)):
-                if part in parts:
-                    parts[part].append((number, row))
+        for reference, part in zip(references, split_utterances(together, protocol, seed), strict=True):
+            if part in parts:
+                parts[part].append(reference)
         empty = [part for part, references in parts.items() if not references]
         if empty:
             raise ValueError(f"too few utterances in the stores: none is left for {' and '.join(empty)}")

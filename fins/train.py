@@ -16,13 +16,23 @@ from fins.command import run_command
 from fins.features import FEATURES
 from fins.networks import PAPER_LOSS, PaperFin, Topology, build_fin, count_parameters
 from fins.plots import plot_learning_curve, plot_r2_per_output, plot_true_against_imitated
-from fins.runs import HISTORY, RESULT, open_run, write_history, write_json
+from fins.runs import (
+    HISTORY,
+    RESULT,
+    begin_run,
+    held,
+    look_up_run,
+    name_rows,
+    write_history,
+    write_json,
+)
 from fins.scores import R2Accumulator
 from fins.splits import PARTS, Protocol
 from fins.streams import Reference, WindowStream
-from fins.training import Epoch, Fit, FitOptions, FitState, imitate, score, spread
+from fins.training import Epoch, Fit, FitOptions, FitState, imitate, score, spread, validation_share
 
 CHECKPOINT = "checkpoint.safetensors"
+DRAWING = 5.0  # seconds that the pictures and files of a run take
 SCORED_TRAINING = 5  # every so many training utterances are scored: as much as another part holds
 
 
@@ -93,6 +103,13 @@ def main(config: TrainConfig) -> None:
     out = config.out or Path("runs") / f"{config.feature}-{config.topology}-seed{config.seed}"
     stream = WindowStream(config.store, config.feature)
     tests = WindowStream(config.test_store, config.feature)
+    check_apart(stream, tests)
+    with held(out):
+        run(config, out, stream, tests, started)
+
+
+def run(config: TrainConfig, out: Path, stream: WindowStream, tests: WindowStream, started: float) -> None:
+    """One run in its folder, from its start or from where it was killed."""
     asked = {
         **asdict(config),
         "out": None,
@@ -100,7 +117,8 @@ def main(config: TrainConfig) -> None:
         "test_store": [str(path) for path in config.test_store],
         "stores_hold": stream.facts() + tests.facts(),
     }
-    if open_run(out, asked, free=("minutes", "epochs")):
+    known = look_up_run(out, asked, free=("minutes", "epochs"))
+    if known == "finished":
         print(f"{out} holds the result of this very run already")
         return
 
@@ -109,18 +127,9 @@ def main(config: TrainConfig) -> None:
     fin = build_fin(config.feature, config.topology)
     parts = stream.split(config.protocol, config.seed)
     n_training = stream.count_windows(parts["train"])
+    wanted_shares = round(n_training / config.epoch_windows) if config.epoch_windows else 1
+    n_shares = min(max(1, wanted_shares), len(parts["train"]))
     scored = {**parts, "train": spread(parts["train"], SCORED_TRAINING)}
-    n_scored = sum(map(stream.count_windows, scored.values()))
-    n_scored += sum(tests.count_windows(tests.all_utterances(i)) for i in range(len(tests.stores)))
-    budget = None
-    if config.minutes is not None:
-        rate = scoring_rate(fin, stream, parts["validation"], device)
-        budget = config.minutes * 60 - n_scored / rate - (time.monotonic() - started)
-        if budget <= 0:
-            raise ValueError(
-                f"{config.minutes:g} minutes are too few: scoring alone takes {n_scored / rate / 60:.1f}"
-            )
-    n_shares = max(1, round(n_training / config.epoch_windows)) if config.epoch_windows else 1
     options = FitOptions(
         loss=PAPER_LOSS[config.feature],
         batch_size=config.batch_size,
@@ -128,8 +137,9 @@ def main(config: TrainConfig) -> None:
         epochs=config.epochs,
         n_shares=n_shares,
         seed=config.seed,
-        seconds=budget,
+        seconds=training_seconds(config.minutes, fin, stream, tests, scored, n_shares, device, started),
     )
+    begin_run(out, asked)
     print(
         f"{config.feature}, {config.topology}: {count_parameters(fin):,} parameters; "
         f"{n_training:,} training windows of {len(parts['train']):,} utterances, on {device}"
@@ -137,7 +147,7 @@ def main(config: TrainConfig) -> None:
     fit = Fit(fin, stream, parts, options, out / CHECKPOINT, device)
     progress = ProgressBar(n_training // n_shares)
     try:
-        state = fit.run(progress)
+        state = fit.run(progress, more=known == "more")
     finally:
         progress.close()
 
@@ -169,24 +179,69 @@ def check(config: TrainConfig) -> None:
     """ValueError for options that can't be meant."""
     if not config.store:
         raise ValueError("the topology paper is trained on speech: give --store, made by pipelines.prepare")
-    if config.epochs < 1 or config.batch_size < 1 or (config.epoch_windows or 1) < 1:
-        raise ValueError("--epochs, --batch-size and --epoch-windows are at least 1")
+    if config.epochs < 1 or config.batch_size < 1 or config.seed < 0:
+        raise ValueError("--epochs and --batch-size are at least 1, --seed at least 0")
+    if config.epoch_windows is not None and config.epoch_windows < 1:
+        raise ValueError("--epoch-windows is at least 1")
     if not config.learning_rate > 0 or (config.minutes is not None and not config.minutes > 0):
         raise ValueError("--learning-rate and --minutes are above 0")
+
+
+def check_apart(stream: WindowStream, tests: WindowStream) -> None:
+    """ValueError if a store is given twice, or if training would see what the other stores test on."""
+    paths = [store.path.resolve() for store in (*stream.stores, *tests.stores)]
+    for path in paths:
+        if paths.count(path) > 1:
+            raise ValueError(f"the store {path} is given twice: once is enough, and only to train or to test")
+    seen = {str(sha) for store in stream.stores for sha in store.utterances["sha256"]} - {""}
+    for store in tests.stores:
+        shared = seen & set(store.utterances["sha256"])
+        if shared:
+            raise ValueError(
+                f"{len(shared)} recordings of the test store {store.path} are in the training stores too: "
+                "prepare it without them"
+            )
+
+
+def training_seconds(
+    minutes: float | None,
+    fin: PaperFin,
+    stream: WindowStream,
+    tests: WindowStream,
+    scored: dict[str, list[Reference]],
+    n_shares: int,
+    device: torch.device,
+    started: float,
+) -> float | None:
+    """What a budget leaves for training: less the last validation, scoring and drawing, as measured now."""
+    if minutes is None:
+        return None
+    n_windows = sum(map(stream.count_windows, scored.values()))
+    n_windows += stream.count_windows(validation_share(scored["validation"], n_shares))
+    n_windows += sum(tests.count_windows(tests.all_utterances(number)) for number in range(len(tests.stores)))
+    afterwards = (
+        1.1 * n_windows / scoring_rate(fin.to(device), stream, scored["validation"], device) + DRAWING
+    )
+    left = minutes * 60 - afterwards - (time.monotonic() - started)
+    if left <= 0:
+        raise ValueError(
+            f"{minutes:g} minutes are too few: scoring and drawing alone take {afterwards / 60:.1f}"
+        )
+    return left
 
 
 def scoring_rate(
     fin: PaperFin, stream: WindowStream, references: Sequence[Reference], device: torch.device
 ) -> float:
-    """Windows a second that scoring takes, measured on a few."""
-    batches = imitate(fin.to(device), stream, references[:64], device)
-    next(batches)  # the first warms up
+    """Windows a second that scoring takes, measured for a second, after a batch that warms up."""
+    next(imitate(fin, stream, references[:1], device))
     start, n_windows = time.monotonic(), 0
-    for _, truth in batches:
-        n_windows += len(truth)
-        if time.monotonic() - start > 1:
-            break
-    return max(n_windows, 1) / (time.monotonic() - start)
+    while time.monotonic() - start < 1:
+        for _, truth in imitate(fin, stream, references[:64], device):
+            n_windows += len(truth)
+            if time.monotonic() - start > 1:
+                break
+    return n_windows / (time.monotonic() - start)
 
 
 def score_parts(
@@ -236,9 +291,8 @@ def draw(
     plot_true_against_imitated(
         out / "true_against_imitated.png", truth, imitation, feature, f"{title}: test utterances"
     )
-    shown = {
-        f"{row['corpus']}, {row['part']}": row["per_output"] for row in rows if row["part"] in ("test", "all")
-    }
+    held_out = {name: row for name, row in name_rows(rows).items() if row["part"] in ("test", "all")}
+    shown = {name: row["per_output"] for name, row in held_out.items()}
     plot_r2_per_output(out / "r2_per_output.png", shown, f"{title}: R² per output")
 
 
@@ -269,14 +323,13 @@ def describe(result: dict[str, Any]) -> str:
 def describe_scores(rows: list[dict[str, Any]]) -> str:
     """The R² rows as a Markdown table."""
     lines = [
-        "| corpus | part | windows | R² uniform | R² variance-weighted | constant outputs |",
-        "|---|---|--:|--:|--:|--:|",
+        "| corpus, part | windows | R² uniform | R² variance-weighted | constant outputs |",
+        "|---|--:|--:|--:|--:|",
     ]
-    for row in rows:
+    for name, row in name_rows(rows).items():
         numbers = ["–" if row[key] is None else f"{row[key]:.4f}" for key in ("uniform", "variance_weighted")]
         lines.append(
-            f"| {row['corpus']} | {row['part']} | {row['n_windows']:,} | {' | '.join(numbers)} "
-            f"| {len(row['constant_outputs'])} |"
+            f"| {name} | {row['n_windows']:,} | {' | '.join(numbers)} | {len(row['constant_outputs'])} |"
         )
     return "\n".join(lines)
 

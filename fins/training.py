@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ EVALUATION_BATCH = 256  # windows
 CALIBRATION = 16_384  # windows from which scales are taken
 RATE_FACTOR, RATE_PATIENCE = 0.4, 2  # the published schedule: epochs without progress, then × 0.4
 STOP_PATIENCE = 8  # epochs without progress that end training
+VALIDATION_UTTERANCES = 16  # at least, where there are so many
 SAVE_EVERY = 60.0  # seconds of training that a kill may cost
 
 Stop = Literal["", "converged", "epochs", "minutes"]
@@ -38,7 +39,7 @@ class FitOptions:
 
     loss : "mse" or "mae", of outputs divided by their deviation over the training windows
     n_shares : epochs that one pass through the training windows is divided into
-    seconds : of this process that training may use, or None
+    seconds : that training may use in all, over all tries, or None
     """
 
     loss: str
@@ -111,8 +112,11 @@ class Fit:
         if checkpoint.exists():
             self._load()
 
-    def run(self, progress: Progress) -> FitState:
-        """Train until it converges or the epochs or the time are spent; the FIN then has its best weights."""
+    def run(self, progress: Progress, more: bool = False) -> FitState:
+        """Train until it converges or the epochs or the time are spent; the FIN then has its best weights.
+
+        more : go on where the epochs or the time were spent before, since there are more of them now
+        """
         started, before = time.monotonic(), self.state.seconds
         saved = started
 
@@ -121,10 +125,10 @@ class Fit:
 
         def spent() -> bool:
             limit = self.options.seconds
-            return limit is not None and time.monotonic() - started > limit
+            return limit is not None and before + time.monotonic() - started > limit
 
         state = self.state
-        if state.stopped in ("minutes", "epochs"):  # asked to go on with more of them
+        if more and state.stopped in ("minutes", "epochs"):
             state.stopped = ""
         if not state.stopped and state.epoch >= self.options.epochs:
             state.stopped = "epochs"
@@ -198,7 +202,7 @@ class Fit:
 
     def _validate(self) -> tuple[float, float]:
         """Loss and uniform R² on the validation windows, or as many of them as an epoch's share."""
-        references = spread(self.parts["validation"], self.options.n_shares)
+        references = validation_share(self.parts["validation"], self.options.n_shares)
         total, count = 0.0, 0
         accumulator = R2Accumulator(self.fin.output_scale.numel())
         for imitation, truth in imitate(self.fin, self.stream, references, self.device):
@@ -223,7 +227,14 @@ class Fit:
         save_tensors(self.checkpoint, tensors, asdict(self.state))
 
     def _load(self) -> None:
-        tensors, header = load_tensors(self.checkpoint)
+        try:
+            self._restore(*load_tensors(self.checkpoint))
+        except (KeyError, TypeError, RuntimeError, ValueError) as error:
+            raise ValueError(
+                f"{self.checkpoint} is no whole state of this run: delete it to start over"
+            ) from error
+
+    def _restore(self, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
         history = [Epoch(**row) for row in header.pop("history")]
         self.state = FitState(**header, history=history)
         named: dict[str, dict[str, Tensor]] = {"fin": {}, "best": {}, "adam": {}}
@@ -248,6 +259,11 @@ def calibrate(fin: PaperFin, stream: WindowStream, references: Sequence[Referenc
     energy = np.square(to_amplitude(buffer.signal)).mean()
     mean, deviation = buffer.labels.mean(axis=0), buffer.labels.std(axis=0)
     fin.calibrate(float(np.sqrt(energy)), torch.from_numpy(mean), torch.from_numpy(deviation))
+
+
+def validation_share(references: Sequence[Reference], n_shares: int) -> list[Reference]:
+    """One of `n_shares` of the validation utterances, always the same, and not so few that chance rules."""
+    return spread(references, max(1, min(n_shares, len(references) // VALIDATION_UTTERANCES)))
 
 
 def spread(references: Sequence[Reference], share: int) -> list[Reference]:

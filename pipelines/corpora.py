@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import os
@@ -98,9 +99,9 @@ def raise_error(error: OSError) -> None:
 def read_iemocap(root: Path) -> list[tuple[str, Clip]]:
     """Labels from each turn's line in Session*/dialog/EmoEvaluation/*.txt, then the files by name."""
     labels: dict[str, str] = {}
-    for path in sorted(root.glob("**/dialog/EmoEvaluation/*.txt")):
-        if not path.name.startswith("."):
-            labels.update(IEMOCAP_LINE.findall(path.read_text(encoding="utf-8", errors="replace")))
+    for path in map(PurePosixPath, files_under(root)):
+        if path.match("dialog/EmoEvaluation/*.txt") and not path.name.startswith("."):
+            labels.update(IEMOCAP_LINE.findall((root / path).read_text(encoding="utf-8", errors="replace")))
     return by_name(lambda path: parse_iemocap(path, labels))(root)
 
 
@@ -277,7 +278,9 @@ def find_duplicates(root: Path, paths: Iterable[str]) -> tuple[tuple[str, ...], 
     for same_size in by_size.values():
         if len(same_size) > 1:
             for path in same_size:
-                by_hash[sha256(root / path)].append(path)
+                # what can't be read is no duplicate; whoever decodes it will say so and count it
+                with contextlib.suppress(OSError):
+                    by_hash[sha256(root / path)].append(path)
     return tuple(sorted(tuple(group) for group in by_hash.values() if len(group) > 1))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from fins.audio import SAMPLE_RATE, WINDOW
 from fins.command import run_command
 from fins.preparation import Account, Augment, Preparation, prepare_store
 from fins.runs import write_json
@@ -52,7 +53,6 @@ def main(config: PrepareConfig) -> None:
     listing = read_corpus(config.corpus, config.root)
     print("\n".join(listing.summary()))
     config.out.parent.mkdir(parents=True, exist_ok=True)
-    write_ledger(config.out.with_suffix(".ledger.csv"), listing)
 
     total = Account()
     accounts = prepare_store(config.out, listing.utterances, listing.root, preparation, config.workers)
@@ -66,6 +66,7 @@ def main(config: PrepareConfig) -> None:
     unexplained = len(listing.utterances) - (total.n_utterances - total.n_augmented) - len(total.unreadable)
     if unexplained:
         raise ValueError(f"{unexplained} files came neither into the store nor into the report")
+    write_ledger(config.out.with_suffix(".ledger.csv"), listing)
     write_json(config.out.with_suffix(".report.json"), report(config, listing, total))
     print("\n".join(describe(total)))
     print(f"written to {config.out}, with its .report.json and .ledger.csv")
@@ -79,8 +80,8 @@ def parse_clip(clip: str | None) -> tuple[float, float] | None:
         start, stop = (float(number) for number in clip.split(":"))
     except ValueError:
         raise ValueError(f"--clip {clip} is no range of seconds: write START:STOP, such as 0.6:3.1") from None
-    if not 0 <= start < stop < float("inf"):
-        raise ValueError(f"--clip {clip}: the start is at least 0 and the stop is later")
+    if not (start >= 0 and WINDOW / SAMPLE_RATE <= stop - start < float("inf")):
+        raise ValueError(f"--clip {clip}: it starts at 0 or later and lasts for at least a window, 0.093 s")
     return start, stop
 
 
@@ -122,7 +123,8 @@ def describe(total: Account) -> list[str]:
         f"{total.n_windows} windows, {total.n_seconds / 60:.1f} minutes"
     ]
     for count, what in (
-        (total.n_padded, "shorter than a window, padded with zeros"),
+        (total.n_padded, "padded with zeros, to a window or to the clip"),
+        (total.n_cut, "cut to the clip"),
         (total.n_silent, "silent throughout"),
         (total.n_clipped_samples, "samples beyond full scale, clipped"),
         (total.n_tail_samples, "samples after the last whole window, left out of the features"),

@@ -90,6 +90,15 @@ def test_a_truncated_file_is_refused(tmp_path: Path, ending: str, share: float) 
         read_audio(path)
 
 
+def test_an_ogg_cut_within_the_header_of_a_page_is_refused(tmp_path: Path) -> None:
+    content = whole_file(tmp_path / "a.ogg", "ogg")
+    last = content.rfind(b"OggS")
+    for kept in range(1, 8):
+        (tmp_path / "cut.ogg").write_bytes(content[: last + kept])
+        with pytest.raises(AudioError, match=r"truncated|no samples"):
+            read_audio(tmp_path / "cut.ogg")
+
+
 @pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "mp3"])
 def test_the_same_file_whole_is_read(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"whole.{ending}"

@@ -100,7 +100,7 @@ def kill_at_random(
     while kills < n_kills:
         process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         try:
-            _, errors = process.communicate(timeout=rng.uniform(0.5, 0.85) * seconds)
+            _, errors = process.communicate(timeout=rng.uniform(0.1, 1.0) * seconds)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()

@@ -12,7 +12,16 @@ import pytest
 import soundfile
 
 from fins.audio import HOP, SAMPLE_RATE, WINDOW, quantise, read_audio
-from fins.preparation import Account, Preparation, cut_clip, load_recordings, parts_folder
+from fins.preparation import (
+    Account,
+    Preparation,
+    _finished,
+    _group,
+    _make_part,
+    cut_clip,
+    load_recordings,
+    parts_folder,
+)
 from fins.splits import split_utterances
 from fins.store import Store, StoreError, Utterance
 from fins.synthetic import write_corpus
@@ -110,7 +119,7 @@ def test_a_corpus_without_a_readable_file_is_an_error(tmp_path: Path) -> None:
 
 
 def test_the_same_command_again_keeps_the_store_and_other_input_is_refused(
-    made: Path, prepared: Path
+    made: Path, prepared: Path, tmp_path: Path
 ) -> None:
     before = prepared.stat().st_mtime_ns
     report = prepared.with_suffix(".report.json").read_text()
@@ -119,6 +128,12 @@ def test_the_same_command_again_keeps_the_store_and_other_input_is_refused(
     assert prepared.with_suffix(".report.json").read_text() == report
     with pytest.raises(StoreError, match="made of other input"):
         main(PrepareConfig("synthetic", made, prepared, clip="0:1"))
+    (tmp_path / "tree/sad").mkdir(parents=True)
+    soundfile.write(tmp_path / "tree/sad/a.wav", tone(SAMPLE_RATE, 1), SAMPLE_RATE)
+    ledger = prepared.with_suffix(".ledger.csv").read_text()
+    with pytest.raises(StoreError, match="made of other input"):
+        main(PrepareConfig("folders", tmp_path / "tree", prepared))
+    assert prepared.with_suffix(".ledger.csv").read_text() == ledger
 
 
 def test_a_folder_in_the_way_is_left_alone(made: Path, tmp_path: Path) -> None:
@@ -180,7 +195,40 @@ def test_a_clip_is_cut_or_centred_in_zeros() -> None:
     assert not cut_clip(signal[:100], 0.6, 3.1).any()
 
 
-@pytest.mark.parametrize("clip", ["1", "a:b", "3:1", "-1:2", "0:inf", "1:2:3"])
+def test_what_a_clip_pads_cuts_or_misses_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "tree/sad").mkdir(parents=True)
+    for name, seconds in (("long", 2.0), ("exact", 1.5), ("short", 1.0), ("early", 0.4)):
+        soundfile.write(tmp_path / f"tree/sad/{name}.wav", tone(SAMPLE_RATE, seconds), SAMPLE_RATE)
+    out = tmp_path / "clips.h5"
+    main(PrepareConfig("folders", tmp_path / "tree", out, clip="0.5:1.5"))
+    account = json.loads(out.with_suffix(".report.json").read_text())["store"]
+    assert (account["n_utterances"], account["n_cut"], account["n_padded"]) == (3, 1, 1)
+    ((path, why),) = account["unreadable"]
+    assert path == "sad/early.wav" and "ends before the clip starts" in why
+
+
+def test_a_part_with_a_file_that_could_not_be_read_is_made_again(made: Path, tmp_path: Path) -> None:
+    good = Utterance("a", next(made.rglob("*.wav")).relative_to(made).as_posix(), "made", "s", "calm", "")
+    part = tmp_path / "000000.h5"
+    account = _make_part(part, [good, replace(good, id="b", path="lost.wav")], made, Preparation())
+    assert (account.n_utterances, len(account.unreadable)) == (1, 1)
+    assert _finished(part) is None
+    assert _make_part(part, [good], made, Preparation()) == _finished(part)
+    part.with_suffix(".json").write_text('{"other": 1}')
+    assert _finished(part) is None
+
+
+def test_long_recordings_get_parts_of_their_own(tmp_path: Path) -> None:
+    utterances = []
+    for number, n_bytes in enumerate([10, 10, 9 << 20, 10, 5 << 20, 5 << 20, *[10] * 20]):
+        (tmp_path / f"{number}.wav").write_bytes(bytes(n_bytes))
+        utterances.append(Utterance(str(number), f"{number}.wav", "made", "s", "calm", ""))
+    groups = _group(utterances, tmp_path)
+    assert [utterance for group in groups for utterance in group] == utterances
+    assert [len(group) for group in groups] == [2, 1, 2, 16, 5]
+
+
+@pytest.mark.parametrize("clip", ["1", "a:b", "3:1", "-1:2", "0:inf", "1:2:3", "0:0.05"])
 def test_a_clip_that_is_no_range_is_refused(clip: str) -> None:
     with pytest.raises(ValueError, match="--clip"):
         parse_clip(clip)

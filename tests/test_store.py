@@ -136,6 +136,24 @@ def test_what_is_no_whole_store_is_refused_in_one_sentence(tmp_path: Path, how: 
     assert "pipelines.prepare" in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_damaged_bytes_are_refused_in_one_sentence_or_do_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "store.h5"
+    write_store(path, make_recordings(4))
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(150):
+        damaged = bytearray(whole)
+        for place in rng.integers(0, 30_000, 20):  # where HDF5 keeps most of its structure
+            damaged[place] ^= 0xFF
+        path.write_bytes(damaged)
+        try:
+            Store(path).close()
+        except StoreError:
+            refused += 1
+    assert refused > 50
+
+
 def test_a_failure_while_writing_leaves_nothing_behind(tmp_path: Path) -> None:
     good = make_recordings(2)
     bad = Recording(good[1].utterance, np.zeros(0, np.int16), "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -14,16 +15,17 @@ import torch
 from conftest import make_recordings
 
 from fins.audio import WINDOW
-from fins.checkpoints import load_fin
+from fins.checkpoints import load_fin, save_tensors
 from fins.features import FEATURES
 from fins.networks import build_fin
 from fins.report import ReportConfig
 from fins.report import main as report
+from fins.runs import held
 from fins.store import Store, write_store
 from fins.streams import WindowStream, epoch_order
 from fins.train import TrainConfig
 from fins.train import main as train
-from fins.training import Fit, FitOptions, FitState, imitate, score
+from fins.training import Fit, FitOptions, FitState, imitate, score, validation_share
 
 CPU = torch.device("cpu")
 
@@ -125,7 +127,9 @@ def test_a_spent_budget_ends_well_and_more_of_it_goes_on(small_store: Path, tmp_
     checkpoint = tmp_path / "c.safetensors"
     state = make_fit(small_store, checkpoint, epochs=10_000, seconds=0.1).run(ignore)
     assert state.stopped == "minutes" and state.history
-    more = make_fit(small_store, checkpoint, epochs=state.epoch + 2).run(ignore)
+    same = make_fit(small_store, checkpoint, epochs=state.epoch + 2).run(ignore)
+    assert same.history == state.history  # killed before its result was written: nothing is trained twice
+    more = make_fit(small_store, checkpoint, epochs=state.epoch + 2).run(ignore, more=True)
     assert more.stopped == "epochs" and len(more.history) == len(state.history) + 2
 
 
@@ -133,6 +137,76 @@ def test_a_loss_that_is_no_number_is_an_error(small_store: Path, tmp_path: Path)
     fit = make_fit(small_store, tmp_path / "c.safetensors", feature="zcr", learning_rate=1e30)
     with pytest.raises(ValueError, match="training diverged"):
         fit.run(ignore)
+
+
+def test_epochs_are_never_empty_and_validation_never_tiny(small_store: Path, tmp_path: Path) -> None:
+    config = TrainConfig("rms", store=(small_store,), epoch_windows=1, epochs=60, out=tmp_path / "run")
+    train(config)
+    with (tmp_path / "run" / "history.csv").open() as file:
+        seen = [int(row["windows_seen"]) for row in csv.DictReader(file)]
+    assert all(later > earlier for earlier, later in itertools.pairwise(seen))
+    references = list(range(100))
+    assert len(validation_share(references, 1_000)) >= 16  # type: ignore[arg-type]
+    assert len(validation_share(references, 2)) == 50  # type: ignore[arg-type]
+    assert len(validation_share(references[:5], 9)) == 5  # type: ignore[arg-type]
+
+
+def test_overlapping_stores_share_nothing_between_parts(tmp_path: Path) -> None:
+    recordings = make_recordings(96, n_speakers=6)
+    paths = [tmp_path / "first.h5", tmp_path / "second.h5"]
+    write_store(paths[0], recordings[:64])
+    write_store(paths[1], recordings[32:])
+    stream = WindowStream(paths, "rms")
+    for protocol, column in (("random", "sha256"), ("speaker", "speaker")):
+        for seed in range(5):
+            parts = stream.split(protocol, seed)  # type: ignore[arg-type]
+            values = [
+                {stream.stores[number].utterances[column][row] for number, row in references}
+                for references in parts.values()
+            ]
+            assert all(values) and sum(map(len, values)) == len(set.union(*values))
+
+
+def test_what_training_sees_can_not_be_tested_on(
+    small_store: Path, other_store: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="given twice"):
+        train(TrainConfig("rms", store=(small_store, small_store), out=tmp_path / "run"))
+    with pytest.raises(ValueError, match="given twice"):
+        train(TrainConfig("rms", store=(small_store,), test_store=(small_store,), out=tmp_path / "run"))
+    some = tmp_path / "some.h5"
+    write_store(some, [*make_recordings(3), *make_recordings(3, corpus="other")])
+    with pytest.raises(ValueError, match=r"3 recordings of the test store .* are in the training stores too"):
+        train(TrainConfig("rms", store=(small_store,), test_store=(some,), out=tmp_path / "run"))
+
+
+def test_a_command_that_fails_spoils_neither_its_folder_nor_a_result(
+    small_store: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    write_store(tmp_path / "two.h5", make_recordings(32, n_speakers=2))
+    with pytest.raises(ValueError, match="protocol speaker needs 3"):
+        train(TrainConfig("rms", store=(tmp_path / "two.h5",), protocol="speaker", out=out))
+    train(TrainConfig("rms", store=(tmp_path / "two.h5",), epochs=2, out=out))
+    result = (out / "result.json").read_text()
+    with pytest.raises(ValueError, match="too few"):
+        train(TrainConfig("rms", store=(tmp_path / "two.h5",), epochs=2, minutes=1e-6, out=out))
+    assert (out / "result.json").read_text() == result
+    (out / "config.json").write_text('{"config": null}')
+    with pytest.raises(ValueError, match="no configuration of a run"):
+        train(TrainConfig("rms", store=(tmp_path / "two.h5",), epochs=2, out=out))
+    with held(out), pytest.raises(ValueError, match="another process is at work"):
+        train(TrainConfig("rms", store=(tmp_path / "two.h5",), epochs=2, out=out))
+
+
+def test_a_checkpoint_that_is_none_is_refused(small_store: Path, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "c.safetensors"
+    save_tensors(checkpoint, build_fin("rms").state_dict(), {"feature": "rms"})
+    with pytest.raises(ValueError, match="no whole state of this run"):
+        make_fit(small_store, checkpoint)
+    checkpoint.write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="no whole state of this run"):
+        make_fit(small_store, checkpoint)
 
 
 def test_silence_and_constant_labels_train_without_nan(tmp_path: Path) -> None:
@@ -228,6 +302,8 @@ def test_the_large_stacks_run(tmp_path: Path, feature: str) -> None:
     [
         ({"store": ()}, "give --store"),
         ({"epochs": 0}, "at least 1"),
+        ({"epoch_windows": 0}, "at least 1"),
+        ({"seed": -1}, "at least 0"),
         ({"learning_rate": 0.0}, "above 0"),
         ({"minutes": -1.0}, "above 0"),
         ({"minutes": 1e-6}, "too few"),
@@ -253,6 +329,19 @@ def test_the_report_sets_runs_beside_the_published_figures(
     assert (tmp_path / "report.png").stat().st_size > 5_000 and (tmp_path / "report.md").exists()
 
 
+def test_two_stores_of_one_corpus_are_told_apart(
+    small_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recordings = make_recordings(20, corpus="csv")
+    write_store(tmp_path / "a.h5", recordings[:10])
+    write_store(tmp_path / "b.h5", recordings[10:])
+    stores = (tmp_path / "a.h5", tmp_path / "b.h5")
+    train(TrainConfig("rms", store=(small_store,), test_store=stores, epochs=1, out=tmp_path / "run"))
+    report(ReportConfig((tmp_path / "run",), tmp_path / "report"))
+    printed = capsys.readouterr().out
+    assert printed.count("csv (a), all") == printed.count("csv (b), all") == 2
+
+
 def test_the_report_refuses_what_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least one run"):
         report(ReportConfig(()))
@@ -260,6 +349,11 @@ def test_the_report_refuses_what_is_no_run(tmp_path: Path) -> None:
         report(ReportConfig((tmp_path,), tmp_path))
     (tmp_path / "result.json").write_text("{}")
     with pytest.raises(ValueError, match=r"no result of fins\.train"):
+        report(ReportConfig((tmp_path,), tmp_path))
+    keys = ("parameters", "multiply_adds_per_window", "seconds", "seed")
+    bare = {"feature": "rms", "topology": "paper", **dict.fromkeys(keys, 1), "r2": []}
+    (tmp_path / "result.json").write_text(json.dumps(bare))
+    with pytest.raises(ValueError, match="no R² of held-out windows"):
         report(ReportConfig((tmp_path,), tmp_path))
     (tmp_path / "result.json").write_text("{half")
     with pytest.raises(ValueError, match="no JSON"):
