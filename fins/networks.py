@@ -69,8 +69,12 @@ class PaperFin(nn.Module):
     output_scale: Tensor
     output_shift: Tensor
 
-    def __init__(self, front: nn.Module | None, sizes: tuple[int, ...], last_relu: bool) -> None:
+    def __init__(
+        self, front: nn.Module | None, sizes: tuple[int, ...], last_relu: bool, level: float = 1.0
+    ) -> None:
+        """level : root mean square of the samples that the layers see"""
         super().__init__()
+        self.level = level
         n_inputs = WINDOW if front is None else int(front.n_outputs)  # type: ignore[arg-type]
         dense: list[nn.Module] = []
         for n_in, n_out in pairwise((n_inputs, *sizes)):
@@ -94,14 +98,14 @@ class PaperFin(nn.Module):
         return self.dense(hidden) * self.output_scale + self.output_shift
 
     def calibrate(self, input_rms: float, mean: Tensor, deviation: Tensor) -> None:
-        """Fit the scales to training windows, so that the layers see and give numbers of about one.
+        """Fit the scales to training windows: the layers see their level and give numbers of about one.
 
         input_rms : of the samples; mean, deviation : (n_outputs,) of the feature. A last ReLU gives no
         negative numbers, so its outputs are scaled and not shifted, and its biases start at the mean: from
         below zero it would never learn.
         """
         deviation = torch.where(deviation > 0, deviation, torch.ones_like(deviation))
-        self.input_scale.fill_(1 / max(input_rms, 1e-8))
+        self.input_scale.fill_(self.level / max(input_rms, 1e-8))
         self.output_scale.copy_(deviation)
         if self.last_relu:
             last = self.dense[-2]
@@ -130,7 +134,9 @@ def build_fin(feature: str, topology: Topology = "paper") -> PaperFin:
         return PaperFin(PooledConvolution(256, 512, 256, 128), (256, 128, 64, 12), last_relu=True)
     if feature == "mfcc":
         return PaperFin(PooledConvolution(256, 512, 512, 110), (256, 128, 20), last_relu=False)
-    return PaperFin(PooledConvolution(512, 512, 256, 128), (128,), last_relu=True)
+    # 5,632 numbers go straight into the last ReLU: at level 1 a step of Adam moves it by several deviations,
+    # and within an epoch all outputs are dead for good; recorded speech is at about this level
+    return PaperFin(PooledConvolution(512, 512, 256, 128), (128,), last_relu=True, level=0.03)
 
 
 def count_parameters(module: nn.Module) -> int:
