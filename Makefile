@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test test-all check benchmark clean
+.PHONY: install demo test test-all check benchmark weights clean
 
 install: .venv/installed
 
@@ -35,7 +35,11 @@ check: install
 	$(BIN)/mypy
 
 benchmark: install
-	for script in labels preparing training convolution memory; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+	for script in labels preparing training convolution compact choices memory; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+
+# the FINs that come with the package; STORES="a.h5 b.h5" also scores them on corpora
+weights: install
+	$(BIN)/python -m pipelines.weights $(if $(STORES),--store $(STORES))
 
 clean:
 	rm -rf .venv demo build *.egg-info

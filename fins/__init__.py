@@ -6,20 +6,21 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fins.networks import PaperFin
+    from fins.networks import Fin
 
 __version__ = "0.1.0"
 __all__ = ["load"]
 
 
-def load(path: str | os.PathLike[str]) -> PaperFin:
+def load(name: str | os.PathLike[str]) -> Fin:
     """A trained FIN on the CPU: (batch, 2048) float32 → (batch, n_outputs) in the feature's own unit.
 
-    path : the folder of a run of fins.train, or its weights file
+    name : zcr, rms, chroma, mfcc, mel, or mfcc_pruned: weights that come with the package, learned from noise
+        alone; else the folder of a run of fins.train, or its weights file
     Raises ValueError if there are no whole weights of this version.
     """
     from pathlib import Path
 
-    from fins.checkpoints import load_fin  # torch is imported only here
+    from fins.checkpoints import SHIPPED, load_fin  # torch is imported only here
 
-    return load_fin(Path(path))
+    return load_fin(SHIPPED.get(str(name), Path(name)))

@@ -12,9 +12,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fins.networks import PaperFin, build_fin
+from fins.compact import MelFin, prune
+from fins.networks import Fin, build_fin
 
 WEIGHTS = "weights.safetensors"
+SHIPPED = {
+    name: Path(__file__).with_name("weights") / f"{name}.safetensors"
+    for name in ("zcr", "rms", "chroma", "mfcc", "mel", "mfcc_pruned")
+}
+"""Name → file of the FINs that come with the package."""
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
@@ -37,12 +43,12 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise ValueError(f"{path} is truncated or was not written by this package: train it again") from error
 
 
-def save_fin(folder: Path, fin: PaperFin, feature: str, topology: str) -> None:
-    """Write a FIN's weights, with what is needed to build it again, into a run's folder."""
-    save_tensors(folder / WEIGHTS, fin.state_dict(), {"feature": feature, "topology": topology})
+def save_fin(path: Path, fin: Fin, feature: str, topology: str, n_outputs: int) -> None:
+    """Write a FIN's weights, with what is needed to build it again."""
+    save_tensors(path, fin.state_dict(), {"feature": feature, "topology": topology, "n_outputs": n_outputs})
 
 
-def load_fin(path: Path) -> PaperFin:
+def load_fin(path: Path) -> Fin:
     """The FIN of a run's folder, or of a weights file, in evaluation mode on the CPU.
 
     Raises ValueError if the file is missing, broken, or doesn't fit the topology that it names.
@@ -50,8 +56,10 @@ def load_fin(path: Path) -> PaperFin:
     path = path / WEIGHTS if path.is_dir() else path
     tensors, header = load_tensors(path)
     try:
-        fin = build_fin(header["feature"], header["topology"])
+        fin = build_fin(header["feature"], header["topology"], header["n_outputs"])
+        if header["topology"] == "pruned" and isinstance(fin, MelFin):
+            prune(fin, len(tensors["bands.weights"]))
         fin.load_state_dict(tensors)
-    except (KeyError, RuntimeError) as error:
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{path} holds no weights of a FIN of this version: train it again") from error
     return fin.eval()

@@ -5,7 +5,10 @@ librosa, called window by window as `librosa_feature` does, is the definition; t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 
@@ -29,12 +32,16 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Feature:
-    """What a user has to know of a feature to read its numbers."""
+    """What a user has to know of a feature to read its numbers.
+
+    function : (n, 2048) float32 → (n,) or (n, n_outputs), of a feature that is none of the five
+    """
 
     name: str
     n_outputs: int
     unit: str
     outputs: str
+    function: Callable[[NDArray], NDArray] | None = None
 
 
 FEATURES = {
@@ -49,11 +56,58 @@ FEATURES = {
 }
 
 
+@cache
 def get_feature(name: str) -> Feature:
-    """The feature of that name; ValueError lists the known ones."""
-    if name not in FEATURES:
-        raise ValueError(f"there is no feature {name!r}: the known ones are {', '.join(FEATURES)}")
-    return FEATURES[name]
+    """The feature of that name: one of the five, or a user's own closed form as `package.module:function`.
+
+    Such a function takes (n, 2048) float32 and gives (n,) or (n, n_outputs), each row from its window alone.
+    Raises ValueError for an unknown name, and for a function that can't be imported or gives something else.
+    """
+    if name in FEATURES:
+        return FEATURES[name]
+    if ":" not in name:
+        raise ValueError(
+            f"there is no feature {name!r}: the known ones are {', '.join(FEATURES)}; "
+            "your own is given as package.module:function"
+        )
+    module, _, attribute = name.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # as `python -m` does, for installed commands too
+    try:
+        function = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"the feature {name} can't be imported: {error}") from error
+    own = Feature(name, 0, f"unit of {attribute}", "output", function)
+    probe = np.random.default_rng(0).normal(0, 0.1, (3, WINDOW)).astype(np.float32)
+    together, alone = _own_feature(own, probe), _own_feature(own, probe[1:2])
+    if not np.allclose(together[1], alone[0], rtol=1e-3, atol=1e-6):
+        raise ValueError(f"the feature {name} gives a window another value when others are beside it")
+    return Feature(name, together.shape[1], own.unit, own.outputs, function)
+
+
+def compute_feature(feature: Feature, windows: NDArray) -> Floats:
+    """(n, 2048) → (n, n_outputs) of one feature, a user's own or one of the five; errors are ValueErrors."""
+    if feature.function is None:
+        return compute_features(windows, [feature.name])[feature.name]
+    return _own_feature(feature, windows)
+
+
+def _own_feature(feature: Feature, windows: NDArray) -> Floats:
+    assert feature.function is not None
+    try:
+        values = np.asarray(feature.function(windows), dtype=np.float32)
+    except Exception as error:
+        raise ValueError(f"the feature {feature.name} failed: {type(error).__name__}: {error}") from error
+    if values.ndim == 1:
+        values = values[:, None]
+    if values.ndim != 2 or len(values) != len(windows) or values.shape[1] == 0:
+        raise ValueError(
+            f"the feature {feature.name} gave the shape {values.shape} for {len(windows)} windows: "
+            "one row a window is needed"
+        )
+    if not np.isfinite(values).all():
+        raise ValueError(f"the feature {feature.name} gave NaN or infinity; give silence a number too")
+    return values
 
 
 def compute_features(windows: NDArray, names: Iterable[str] = tuple(FEATURES)) -> dict[str, Floats]:

@@ -1,22 +1,24 @@
-"""The published FINs, layer for layer: fully connected and convolutional stacks for one window.
+"""The published FINs, layer for layer, and a small stack for any feature: both are learned from windows.
 
-Shapes and activations are those of the publication; parameter counts are equal to its. What it was scaled
-with in training lives in buffers, so that audio goes in and the feature's own unit comes out.
+Shapes and activations of the published ones are those of the publication; parameter counts are equal to its.
+What they were scaled with in training lives in buffers, so that audio goes in and the feature's own unit
+comes out. `build_fin` makes these and the compact ones.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from fins.audio import WINDOW
+from fins.compact import COMPACT, PRUNABLE, CompactFin, check_windows
 from fins.convolution import pooled_convolution
-from fins.features import FEATURES, get_feature
+from fins.features import get_feature
 
-Topology = Literal["paper"]
+Topology = Literal["compact", "pruned", "paper"]
 
 
 class PooledConvolution(nn.Module):
@@ -59,22 +61,52 @@ class StridedConvolution(nn.Module):
         return self.n_positions * self.convolution.weight.numel()
 
 
-class PaperFin(nn.Module):
-    """One published FIN: (batch, 2048) float32 → (batch, n_outputs) in the feature's own unit.
+class ScaledFin(nn.Module):
+    """A FIN of layers that see and give numbers of about one: (batch, 2048) float32 → (batch, n_outputs).
 
-    Raises ValueError for windows of another length.
+    level : root mean square of the samples that the layers see. The scales are buffers, set by `calibrate`.
     """
 
     input_scale: Tensor
     output_scale: Tensor
     output_shift: Tensor
 
+    def __init__(self, n_outputs: int, level: float = 1.0) -> None:
+        super().__init__()
+        self.level = level
+        self.register_buffer("input_scale", torch.ones(()))
+        self.register_buffer("output_scale", torch.ones(n_outputs))
+        self.register_buffer("output_shift", torch.zeros(n_outputs))
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """ValueError for windows of another length."""
+        check_windows(windows)
+        return self.layers(windows * self.input_scale) * self.output_scale + self.output_shift
+
+    def layers(self, windows: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def multiply_adds(self) -> int:
+        """Multiplications that one window takes, each with its addition."""
+        raise NotImplementedError
+
+    def calibrate(self, input_rms: float, mean: Tensor, deviation: Tensor) -> None:
+        """Fit the scales to training windows.
+
+        input_rms : of the samples; mean, deviation : (n_outputs,) of the feature, deviation above 0
+        """
+        self.input_scale.fill_(self.level / max(input_rms, 1e-8))
+        self.output_scale.copy_(deviation)
+        self.output_shift.copy_(mean)
+
+
+class PaperFin(ScaledFin):
+    """One published FIN."""
+
     def __init__(
         self, front: nn.Module | None, sizes: tuple[int, ...], last_relu: bool, level: float = 1.0
     ) -> None:
-        """level : root mean square of the samples that the layers see"""
-        super().__init__()
-        self.level = level
+        super().__init__(sizes[-1], level)
         n_inputs = WINDOW if front is None else int(front.n_outputs)  # type: ignore[arg-type]
         dense: list[nn.Module] = []
         for n_in, n_out in pairwise((n_inputs, *sizes)):
@@ -82,50 +114,81 @@ class PaperFin(nn.Module):
         self.front = front
         self.dense = nn.Sequential(*(dense if last_relu else dense[:-1]))
         self.last_relu = last_relu
-        self.register_buffer("input_scale", torch.ones(()))
-        self.register_buffer("output_scale", torch.ones(sizes[-1]))
-        self.register_buffer("output_shift", torch.zeros(sizes[-1]))
 
-    def forward(self, windows: Tensor) -> Tensor:
-        if windows.ndim != 2 or windows.shape[1] != WINDOW:
-            raise ValueError(
-                f"windows have the shape (batch, {WINDOW}), got {tuple(windows.shape)}: "
-                "cut the signal with audio.cut_windows"
-            )
-        hidden = windows * self.input_scale
-        if self.front is not None:
-            hidden = self.front(hidden)
-        return self.dense(hidden) * self.output_scale + self.output_shift
+    def layers(self, windows: Tensor) -> Tensor:
+        return self.dense(windows if self.front is None else self.front(windows))
 
     def calibrate(self, input_rms: float, mean: Tensor, deviation: Tensor) -> None:
-        """Fit the scales to training windows: the layers see their level and give numbers of about one.
-
-        input_rms : of the samples; mean, deviation : (n_outputs,) of the feature. A last ReLU gives no
-        negative numbers, so its outputs are scaled and not shifted, and its biases start at the mean: from
-        below zero it would never learn.
-        """
-        deviation = torch.where(deviation > 0, deviation, torch.ones_like(deviation))
-        self.input_scale.fill_(self.level / max(input_rms, 1e-8))
-        self.output_scale.copy_(deviation)
+        """As above; a last ReLU gives no negative numbers, so its outputs are scaled and not shifted, and its
+        biases start at the mean: from below zero it would never learn."""
+        super().calibrate(input_rms, mean, deviation)
         if self.last_relu:
+            self.output_shift.zero_()
             last = self.dense[-2]
             assert isinstance(last, nn.Linear)
             with torch.no_grad():
                 last.bias.copy_(mean / deviation)
-        else:
-            self.output_shift.copy_(mean)
 
     def multiply_adds(self) -> int:
-        """Multiplications that one window takes, each with its addition."""
         dense = sum(layer.weight.numel() for layer in self.dense if isinstance(layer, nn.Linear))
         return dense + (self.front.multiply_adds() if self.front is not None else 0)  # type: ignore[operator]
 
 
-def build_fin(feature: str, topology: Topology = "paper") -> PaperFin:
-    """A FIN with random weights, drawn from PyTorch's global generator."""
+class StridedFin(ScaledFin):
+    """A small stack for any closed form, learned from windows: two strided convolutions of the window at a
+    level of one, averaged over time, beside the logarithm of the level, and two dense layers."""
+
+    N_KERNELS, TAPS, STRIDE = 64, 128, 32
+
+    def __init__(self, n_outputs: int) -> None:
+        super().__init__(n_outputs)
+        self.first = nn.Conv1d(1, self.N_KERNELS, self.TAPS, self.STRIDE)
+        self.second = nn.Conv1d(self.N_KERNELS, self.N_KERNELS, 4, 2)
+        self.dense = nn.Sequential(
+            nn.Linear(self.N_KERNELS + 1, self.N_KERNELS), nn.ReLU(), nn.Linear(self.N_KERNELS, n_outputs)
+        )
+
+    def layers(self, windows: Tensor) -> Tensor:
+        level = windows.square().mean(dim=1, keepdim=True).clamp_min(1e-12).sqrt()
+        hidden = torch.relu(self.first((windows / level)[:, None]))
+        hidden = torch.relu(self.second(hidden)).mean(dim=2)
+        return self.dense(torch.cat([hidden, level.log() / 4], dim=1))
+
+    def multiply_adds(self) -> int:
+        n_first = (WINDOW - self.TAPS) // self.STRIDE + 1
+        n_second = (n_first - 4) // 2 + 1
+        dense = sum(layer.weight.numel() for layer in self.dense if isinstance(layer, nn.Linear))
+        return n_first * self.first.weight.numel() + n_second * self.second.weight.numel() + dense
+
+
+Fin = CompactFin | ScaledFin
+
+
+def build_fin(feature: str, topology: Topology = "compact", n_outputs: int | None = None) -> Fin:
+    """A FIN with random weights, drawn from PyTorch's global generator.
+
+    n_outputs : of a user's own closed form, if it shall not be imported to find out
+    """
+    if topology not in get_args(Topology):
+        raise ValueError(
+            f"there is no topology {topology!r}: the known ones are {', '.join(get_args(Topology))}"
+        )
+    if ":" in feature:
+        if topology != "compact":
+            raise ValueError(f"{feature} has the compact topology only: the others are those of the five")
+        return StridedFin(n_outputs or get_feature(feature).n_outputs)
     get_feature(feature)
-    if topology != "paper":
-        raise ValueError(f"there is no topology {topology!r}: the known one is paper")
+    if topology == "paper":
+        return build_paper_fin(feature)
+    if topology == "pruned" and feature not in PRUNABLE:
+        raise ValueError(
+            f"only {' and '.join(PRUNABLE)} can be pruned: the weights of {feature} are all needed"
+        )
+    return COMPACT[feature]()
+
+
+def build_paper_fin(feature: str) -> PaperFin:
+    """The published stack of one of the five features."""
     if feature == "rms":
         return PaperFin(None, (32, 16, 8, 1), last_relu=True)
     if feature == "zcr":
@@ -142,6 +205,3 @@ def build_fin(feature: str, topology: Topology = "paper") -> PaperFin:
 def count_parameters(module: nn.Module) -> int:
     """How many numbers are learned; buffers don't count."""
     return sum(parameter.numel() for parameter in module.parameters())
-
-
-PAPER_LOSS = {name: "mae" if name == "chroma" else "mse" for name in FEATURES}

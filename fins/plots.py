@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from fins.compact import CompactFin
     from fins.features import Feature
+    from fins.train import StageStep
     from fins.training import Epoch
 
 GREY, BLUE, ORANGE = "0.45", "#2166ac", "#d6604d"
@@ -56,6 +58,81 @@ def plot_learning_curve(path: Path, history: Sequence[Epoch], title: str) -> Non
     figure.savefig(path, dpi=120)
 
 
+def plot_stages(path: Path, steps: Sequence[StageStep], title: str) -> None:
+    """The loss of each stage over its steps, on log scales."""
+    names = list(dict.fromkeys(row.stage for row in steps))
+    figure, axis = _figure(7, 3.8)
+    for name, colour in zip(names, COLOURS, strict=False):
+        rows = [row for row in steps if row.stage == name]
+        axis.plot([row.step for row in rows], [row.loss for row in rows], color=colour, lw=1, label=name)
+    axis.set(yscale="log", xlabel="step", ylabel="squared error of a batch of noise")
+    axis.grid(axis="y", alpha=0.3)
+    axis.legend(frameon=False)
+    figure.suptitle(title)
+    figure.savefig(path, dpi=120)
+
+
+def plot_learned(path: Path, fin: CompactFin, title: str) -> None:
+    """What the weights have become: the window and kernels of a spectrum with its bands, or the weights."""
+    import torch
+
+    from fins.audio import SAMPLE_RATE, WINDOW
+    from fins.compact import ChromaFin, MelFin
+    from fins.features import N_BINS
+    from fins.fourier import N_POWERS, bin_of_power
+
+    if not isinstance(fin, MelFin | ChromaFin):
+        figure, axis = _figure(8, 3.4)
+        weights = fin.get_parameter("weights").detach()
+        axis.plot(weights, color=BLUE, lw=0.8)
+        axis.set(xlabel="sample of the window", ylabel="learned weight", ylim=(0, 1.2 * float(weights.max())))
+        figure.suptitle(title)
+        figure.savefig(path, dpi=120)
+        return
+    figure, (left, middle, right) = _figure(14, 4, 3)
+    bands = fin.classes if isinstance(fin, ChromaFin) else fin.bands
+    with torch.no_grad():
+        basis = fin.spectrum.components(torch.eye(WINDOW))  # the four layers as one, sample by sample
+        table = bands(torch.eye(N_POWERS)).T
+        table = torch.zeros(len(table), N_BINS).index_add(1, bin_of_power(), table)
+    kernel = basis[5, :, :, 1]  # channel 5 at place 1: bin 69
+    left.plot(kernel[:, 0], color=BLUE, lw=0.7, label="real part")
+    left.plot(kernel.norm(dim=1), color=ORANGE, lw=1.2, label="magnitude")
+    left.set(xlabel="sample of the window", title="bin 69 (743 Hz), all layers as one", yticks=[0])
+    left.legend(frameon=False, fontsize=8, loc="lower left")
+    middle.imshow(fin.spectrum.kernels.detach()[:, 0], aspect="auto", cmap="RdBu_r", interpolation="nearest")
+    middle.set(xlabel="tap", ylabel="channel", title="learned kernels, real part")
+    hertz = torch.arange(N_BINS) * SAMPLE_RATE / WINDOW
+    step = max(1, len(table) // 12)
+    for number, row in enumerate(table[::step]):
+        right.plot(hertz, row / row.max(), lw=0.8, color=COLOURS[number % len(COLOURS)])
+    every = "each" if step == 1 else f"one of {step}"
+    right.set(
+        xscale="log", xlim=(40, 11_025), xlabel="Hz", yticks=[0, 1], title=f"learned bands, {every}, peak 1"
+    )
+    figure.suptitle(title)
+    figure.savefig(path, dpi=120)
+
+
+def plot_conditions(path: Path, scores: Mapping[str, Mapping[str, float | None]], title: str) -> None:
+    """A table in colours: a row a condition, a column a FIN, the number R²; below 0 it is as dark as at 0."""
+    conditions = list(scores)
+    runs = list(dict.fromkeys(run for row in scores.values() for run in row))
+    figure, axis = _figure(3.4 + 1.1 * len(runs), 1.6 + 0.36 * len(conditions))
+    values = np.array([[scores[name].get(run) for run in runs] for name in conditions], dtype=float)
+    axis.imshow(values.clip(0, 1), vmin=0, vmax=1, aspect="auto", cmap="viridis")
+    for (row, column), value in np.ndenumerate(values):
+        text = "–" if np.isnan(value) else f"{value:.4f}"
+        axis.text(
+            column, row, text, ha="center", va="center", color="white" if value < 0.6 else "black", fontsize=8
+        )
+    axis.set_xticks(range(len(runs)), runs, rotation=20, ha="right")
+    axis.set_yticks(range(len(conditions)), conditions)
+    axis.tick_params(length=0)
+    figure.suptitle(title)
+    figure.savefig(path, dpi=120)
+
+
 def plot_true_against_imitated(
     path: Path, truth: NDArray, imitation: NDArray, feature: Feature, title: str
 ) -> None:
@@ -69,7 +146,7 @@ def plot_true_against_imitated(
         over_time.legend(frameon=False)
     else:
         figure, (scatter, left, right) = _figure(13, 4, 3)
-        as_image = _decibel if feature.name == "mel" else np.asarray
+        as_image, unit = _image_of(feature, truth)
         shown = slice(0, 300)
         low, high = np.percentile(as_image(truth[shown]), [1, 99])
         for axis, values, name in ((left, truth, "closed form"), (right, imitation, "FIN")):
@@ -77,7 +154,6 @@ def plot_true_against_imitated(
                 as_image(values[shown]).T, aspect="auto", origin="lower", vmin=low, vmax=high, cmap="magma"
             )
             axis.set(title=name, xlabel="window (23 ms apart)", ylabel=feature.outputs)
-        unit = "dB" if feature.name == "mel" else feature.unit.split(",")[0]
         figure.colorbar(image, ax=[left, right], label=unit)
     points = np.random.default_rng(0).permutation(truth.size)[:8_000]
     x, y = truth.reshape(-1)[points], imitation.reshape(-1)[points]
@@ -123,8 +199,14 @@ def plot_r2_per_output(path: Path, scores: Mapping[str, Sequence[float | None]],
     figure.savefig(path, dpi=120)
 
 
-def _decibel(power: NDArray) -> NDArray:
-    return 10 * np.log10(np.maximum(power, 1e-10))
+def _image_of(feature: Feature, truth: NDArray) -> tuple[Callable[[NDArray], NDArray], str]:
+    """How outputs are made alike, so that each can be seen beside the others, and in what unit."""
+    if feature.name == "mel":
+        return lambda power: 10 * np.log10(np.maximum(power, 1e-10)), "dB"
+    if feature.name == "chroma":
+        return np.asarray, feature.unit.split(",")[0]
+    mean, deviation = truth.mean(axis=0), truth.std(axis=0)
+    return lambda values: (values - mean) / np.where(deviation > 0, deviation, 1), "deviations from the mean"
 
 
 def plot_report(path: Path, runs: Sequence[Mapping[str, Any]]) -> None:

@@ -1,18 +1,34 @@
-"""python -m fins.report: R² of several runs beside the published ones, as Markdown, JSON and a picture."""
+"""python -m fins.report: R² of FINs beside the published ones and in degraded recordings, with pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
+import torch
 import tyro
+from tqdm import tqdm
 
+from fins import load
+from fins.audio import cut_windows
+from fins.checkpoints import SHIPPED
 from fins.command import run_command
-from fins.features import FEATURES
-from fins.plots import plot_report
+from fins.compact import CompactFin
+from fins.conditions import CONDITIONS, SYNTHETIC, score_clips, store_clips, synthetic_clips
+from fins.features import FEATURES, compute_feature, get_feature
+from fins.plots import (
+    plot_conditions,
+    plot_learned,
+    plot_r2_per_output,
+    plot_report,
+    plot_true_against_imitated,
+)
 from fins.runs import RESULT, name_rows, read_json, write_json
+from fins.scores import r2_text
+from fins.store import Store
 
 
 @dataclass(frozen=True)
@@ -44,42 +60,149 @@ ROW_KEYS = {"store", "corpus", "part", "uniform", "variance_weighted", "constant
 
 @dataclass(frozen=True)
 class ReportConfig:
-    """Set the R² of finished runs beside the published ones."""
+    """Set the R² of FINs beside the published ones, and see what is left of it in degraded recordings."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional] = field(default_factory=tuple)
-    """Folders that fins.train has written."""
+    """Folders that fins.train has written, or names of shipped FINs; by default all that are shipped."""
+    store: tuple[Path, ...] = ()
+    """Stores whose recordings are degraded; by default the synthetic corpus."""
+    utterances: int = 100
+    """At most so many of each store, evenly spread."""
     out: Path = Path("report")
-    """Folder for report.md, report.json and report.png."""
+    """Folder for report.md, report.json and the pictures."""
 
 
 def main(config: ReportConfig) -> None:
-    """Read, arrange, write; the table is printed too."""
-    if not config.runs:
-        raise ValueError("name at least one run's folder: python -m fins.report runs/*")
-    results = read_results(config.runs)
+    """Read, degrade, score, write; the tables are printed too."""
+    if config.utterances < 1:
+        raise ValueError("--utterances is at least 1")
+    runs = config.runs or tuple(map(Path, SHIPPED))
+    results = read_results(runs)
+    stores = [Store(path) for path in config.store]
     columns = columns_of(results)
     config.out.mkdir(parents=True, exist_ok=True)
-    text = describe(results, columns)
-    published = {name: vars(PUBLISHED[name]) for name in {result["feature"] for result in results}}
-    write_json(config.out / "report.json", {"runs": results, "published": published})
-    plot_report(config.out / "report.png", [bars_of(result, columns) for result in results])
-    (config.out / "report.md").write_text(f"# R² of FINs\n\n{text}\n\n![R²](report.png)\n")
+    degraded = score_conditions(results, stores, config.utterances)
+    draw(config.out, results, columns, degraded, stores)
+    text = f"{describe(results, columns)}\n\n{describe_conditions(degraded, config)}"
+    names = {result["feature"] for result in results}
+    published = {name: vars(PUBLISHED[name]) for name in names if name in PUBLISHED}
+    write_json(config.out / "report.json", {"runs": results, "published": published, "conditions": degraded})
+    (config.out / "report.md").write_text(f"# R² of FINs\n\n{text}\n\n{pictures(results, degraded)}\n")
     print(text)
     print(f"\nwritten to {config.out}")
 
 
-def read_results(folders: tuple[Path, ...]) -> list[dict[str, Any]]:
+def read_results(runs: tuple[Path, ...]) -> list[dict[str, Any]]:
     """Results in the order of the features; ValueError for a folder without one."""
     results = []
-    for folder in folders:
-        result = read_json(folder / RESULT)
-        if KEYS - result.keys() or result["feature"] not in FEATURES:
-            raise ValueError(f"{folder / RESULT} is no result of fins.train")
+    for run in runs:
+        path = SHIPPED[str(run)].with_suffix(".json") if str(run) in SHIPPED else run / RESULT
+        result = read_json(path)
+        if KEYS - result.keys():
+            raise ValueError(f"{path} is no result of fins.train")
         if any(ROW_KEYS - row.keys() for row in result["r2"]) or not held_out(result):
-            raise ValueError(f"{folder / RESULT} has no R² of held-out windows")
-        results.append({"run": str(folder), **result})
-    order = list(FEATURES)
+            raise ValueError(f"{path} has no R² of held-out windows")
+        results.append({"run": str(run), **result})
+    order = [*FEATURES, *(result["feature"] for result in results)]
     return sorted(results, key=lambda result: (order.index(result["feature"]), result["run"]))
+
+
+def score_conditions(results: list[dict[str, Any]], stores: list[Store], most: int) -> list[dict[str, Any]]:
+    """A row for each FIN, store and condition: R² against the closed form of the same degraded windows."""
+    rows = []
+    fins = [load(result["run"]) for result in results]
+    sources: list[tuple[str, Any]] = [(str(store.path), store) for store in stores] or [(SYNTHETIC, None)]
+    steps = [(source, number) for source in sources for number in range(len(fins))]
+    for (name, store), number in tqdm(steps, unit=" FIN", leave=False):
+        feature = get_feature(results[number]["feature"])
+        for condition in CONDITIONS:
+            clips = synthetic_clips() if store is None else store_clips(store, most)
+            r2 = score_clips(fins[number], feature, clips, condition).result()
+            rows.append(
+                {"run": label_of(results[number]), "store": name, "condition": condition, **asdict(r2)}
+            )
+    return rows
+
+
+def label_of(result: Mapping[str, Any]) -> str:
+    """A FIN's name in tables and pictures: the shipped one's, or its folder."""
+    return str(result["run"])
+
+
+def draw(
+    out: Path,
+    results: list[dict[str, Any]],
+    columns: list[str],
+    degraded: list[dict[str, Any]],
+    stores: list[Store],
+) -> None:
+    """The pictures: R² beside the published, conditions, and for each FIN its outputs over a clip."""
+    plot_report(out / "report.png", [bars_of(result, columns) for result in results])
+    for number, (store, table) in enumerate(by_store(degraded).items()):
+        plot_conditions(out / f"conditions_{number}.png", table, f"R² uniform, {Path(store).stem}")
+    clip = next(iter(store_clips(stores[0]))) if stores else synthetic_clips()[0]
+    windows = np.ascontiguousarray(cut_windows(clip))
+    for number, result in enumerate(results):
+        feature, fin = get_feature(result["feature"]), load(result["run"])
+        with torch.no_grad():
+            imitation = fin(torch.from_numpy(windows)).numpy()
+        plot_true_against_imitated(
+            out / f"clip_{number}.png",
+            compute_feature(feature, windows),
+            imitation,
+            feature,
+            label_of(result),
+        )
+        shown = {name: row["per_output"] for name, row in held_out(result).items()}
+        plot_r2_per_output(out / f"outputs_{number}.png", shown, f"{label_of(result)}: R² per output")
+        if isinstance(fin, CompactFin):
+            plot_learned(out / f"learned_{number}.png", fin, label_of(result))
+
+
+def pictures(results: list[dict[str, Any]], degraded: list[dict[str, Any]]) -> str:
+    """The lines of the page that show them."""
+    lines = ["![R² beside the published](report.png)"]
+    lines += [f"![{store}](conditions_{number}.png)" for number, store in enumerate(by_store(degraded))]
+    for number, result in enumerate(results):
+        lines += ["", f"## {label_of(result)}", ""]
+        lines += [f"![{kind}]({kind}_{number}.png)" for kind in ("clip", "outputs")]
+        if result["topology"] in ("compact", "pruned") and ":" not in result["feature"]:
+            lines.append(f"![learned](learned_{number}.png)")
+    return "\n".join(lines)
+
+
+def by_store(degraded: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, float | None]]]:
+    """Store → condition → FIN → R² uniform."""
+    tables: dict[str, dict[str, dict[str, float | None]]] = {}
+    for row in degraded:
+        table = tables.setdefault(row["store"], {})
+        table.setdefault(row["condition"], {})[row["run"]] = row["uniform"]
+    return tables
+
+
+def describe_conditions(degraded: list[dict[str, Any]], config: ReportConfig) -> str:
+    """A Markdown table for each store: a row a condition, a column a FIN."""
+    lines = []
+    labels = list(dict.fromkeys(row["run"] for row in degraded))
+    for store in dict.fromkeys(row["store"] for row in degraded):
+        rows = [row for row in degraded if row["store"] == store]
+        what = "the synthetic corpus" if store == SYNTHETIC else f"{Path(store).stem}"
+        most = "" if store == SYNTHETIC else f", at most {config.utterances} of its utterances"
+        lines += [
+            f"R² uniform (variance-weighted) on {what}{most}, degraded as said, against the closed form of "
+            "the same degraded windows:",
+            "",
+            f"| condition | windows | {' | '.join(labels)} |",
+            "|---|--:|" + "--:|" * len(labels),
+        ]
+        for condition in CONDITIONS:
+            cells = {row["run"]: row for row in rows if row["condition"] == condition}
+            count = next(iter(cells.values()))["n_windows"]
+            lines.append(
+                f"| {condition} | {count:,} | {' | '.join(cell_of(cells.get(label)) for label in labels)} |"
+            )
+        lines.append("")
+    return "\n".join(lines).rstrip()
 
 
 def held_out(result: dict[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -103,7 +226,7 @@ def describe(results: list[dict[str, Any]], columns: list[str]) -> str:
     ]
     last = ""
     for result in results:
-        if result["feature"] != last:
+        if result["feature"] != last and result["feature"] in PUBLISHED:
             last = result["feature"]
             lines.append(published_line(last, columns))
         rows = held_out(result)
@@ -136,14 +259,14 @@ def cell_of(row: Mapping[str, Any] | None) -> str:
 
 def numbers(uniform: float | None, weighted: float | None) -> str:
     """Uniform, with the variance-weighted one in brackets where it is another."""
-    first, second = ("–" if value is None else f"{value:.3f}" for value in (uniform, weighted))
+    first, second = r2_text(uniform), r2_text(weighted)
     return first if first == second or weighted is None else f"{first} ({second})"
 
 
 def bars_of(result: dict[str, Any], columns: list[str]) -> dict[str, Any]:
     """What the picture shows of one run: for mel the variance-weighted R², as it was published."""
     key = "variance_weighted" if result["feature"] == "mel" else "uniform"
-    published = PUBLISHED[result["feature"]]
+    published = PUBLISHED.get(result["feature"], Published(0, None, None, None, None))
     rows = held_out(result)
     return {
         "title": f"{result['feature']} {result['topology']}" + (" (var.-weighted)" if key[0] == "v" else ""),

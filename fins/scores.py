@@ -25,6 +25,13 @@ class R2:
     per_output: tuple[float | None, ...]
 
 
+def r2_text(value: float | None) -> str:
+    """Four decimals; what is closer to 1 than these can tell is given as its distance."""
+    if value is None:
+        return "–"
+    return f"{value:.4f}" if value < 0.99995 else f"1 - {1 - value:.0e}"
+
+
 class R2Accumulator:
     """Sums over batches in float64: count, mean and spread of the truth, squared error.
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fins.audio import FULL_SCALE, HOP, WINDOW
+from fins.features import Floats, compute_feature, get_feature
 from fins.splits import PARTS, Protocol, split_utterances
 from fins.store import Store
 
@@ -53,7 +54,7 @@ class WindowStream:
     """The windows and one feature of several stores; nothing but one buffer, and the next, is in memory."""
 
     def __init__(self, paths: Sequence[Path], feature: str) -> None:
-        self.feature = feature
+        self.feature = get_feature(feature)
         self.stores = [Store(path) for path in paths]
 
     def split(self, protocol: Protocol, seed: int) -> dict[str, list[Reference]]:
@@ -105,9 +106,15 @@ class WindowStream:
             windows = store.window_slice(row)
             signals.append(store.signal(row))
             starts.append(length + HOP * np.arange(windows.stop - windows.start))
-            labels.append(store.labels(self.feature, windows.start, windows.stop))
+            labels.append(self._labels(store, windows))
             length += len(signals[-1])
         return Buffer(np.concatenate(signals), np.concatenate(starts), np.concatenate(labels))
+
+    def _labels(self, store: Store, windows: slice) -> Floats:
+        """As the store has them; of a feature that it hasn't, computed."""
+        if self.feature.function is None:
+            return store.labels(self.feature.name, windows.start, windows.stop)
+        return compute_feature(self.feature, store.windows(windows.start, windows.stop))
 
     def buffers(self, groups: Sequence[Sequence[Reference]]) -> Iterator[Buffer]:
         """Load each group; while one is worked on, a thread loads the next."""

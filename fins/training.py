@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fins.checkpoints import load_tensors, save_tensors
-from fins.networks import PaperFin
+from fins.compact import CompactFin
+from fins.networks import Fin, ScaledFin
 from fins.scores import R2Accumulator
 from fins.store import to_amplitude
 from fins.streams import Reference, WindowStream, epoch_order
@@ -89,12 +90,13 @@ Progress = Callable[[FitState, int], None]  # the state, and windows since the l
 class Fit:
     """A FIN being fitted; `run` goes on from the checkpoint, if there is one, to the end.
 
+    One that knows the feature already is finetuned: what it knew stands until an epoch does better.
     Raises ValueError if the loss is no finite number, which a lower rate may cure.
     """
 
     def __init__(
         self,
-        fin: PaperFin,
+        fin: Fin,
         stream: WindowStream,
         parts: dict[str, list[Reference]],
         options: FitOptions,
@@ -104,8 +106,10 @@ class Fit:
         self.fin, self.stream, self.parts = fin, stream, parts
         self.options, self.checkpoint, self.device = options, checkpoint, device
         self.state = FitState(learning_rate=options.learning_rate)
-        if not checkpoint.exists():
-            calibrate(fin, stream, parts["train"])
+        input_rms, mean, deviation = measure(stream, parts["train"])
+        self.scale = deviation.to(device)
+        if isinstance(fin, ScaledFin) and not checkpoint.exists():
+            fin.calibrate(input_rms, mean, deviation)
         fin.to(device)
         self.optimizer = torch.optim.Adam(fin.parameters(), lr=options.learning_rate, fused=True)
         self.best = self._copy_weights()
@@ -132,6 +136,8 @@ class Fit:
             state.stopped = ""
         if not state.stopped and state.epoch >= self.options.epochs:
             state.stopped = "epochs"
+        if isinstance(self.fin, CompactFin) and state.best_loss == float("inf"):
+            state.best_loss, _ = self._validate()
         while not state.stopped:
             order = epoch_order(self.parts["train"], state.epoch, self.options.n_shares, self.options.seed)
             groups = self.stream.group(order)
@@ -172,7 +178,7 @@ class Fit:
         self.state.loss_count += len(windows)
 
     def _loss(self, imitation: Tensor, truth: Tensor) -> Tensor:
-        error = (imitation - truth) / self.fin.output_scale
+        error = (imitation - truth) / self.scale
         return error.abs().mean() if self.options.loss == "mae" else error.square().mean()
 
     def _end_epoch(self, tick: Callable[[], None]) -> None:
@@ -204,7 +210,7 @@ class Fit:
         """Loss and uniform R² on the validation windows, or as many of them as an epoch's share."""
         references = validation_share(self.parts["validation"], self.options.n_shares)
         total, count = 0.0, 0
-        accumulator = R2Accumulator(self.fin.output_scale.numel())
+        accumulator = R2Accumulator(self.scale.numel())
         for imitation, truth in imitate(self.fin, self.stream, references, self.device):
             total += float(self._loss(imitation, truth)) * len(truth)
             count += len(truth)
@@ -251,14 +257,18 @@ class Fit:
         self._set_rate()
 
 
-def calibrate(fin: PaperFin, stream: WindowStream, references: Sequence[Reference]) -> None:
-    """Set a FIN's scales from a sample of training windows."""
+def measure(stream: WindowStream, references: Sequence[Reference]) -> tuple[float, Tensor, Tensor]:
+    """Root mean square of the samples, and mean and deviation of each output, of a sample of windows.
+
+    The deviation of an output that doesn't vary is 1.
+    """
     references = list(references)
     sample = spread(references, max(1, stream.count_windows(references) // CALIBRATION))
     buffer = stream.load(sample)
     energy = np.square(to_amplitude(buffer.signal)).mean()
     mean, deviation = buffer.labels.mean(axis=0), buffer.labels.std(axis=0)
-    fin.calibrate(float(np.sqrt(energy)), torch.from_numpy(mean), torch.from_numpy(deviation))
+    deviation = np.where(deviation > 0, deviation, np.float32(1))
+    return float(np.sqrt(energy)), torch.from_numpy(mean), torch.from_numpy(deviation)
 
 
 def validation_share(references: Sequence[Reference], n_shares: int) -> list[Reference]:
@@ -272,7 +282,7 @@ def spread(references: Sequence[Reference], share: int) -> list[Reference]:
 
 
 def imitate(
-    fin: PaperFin, stream: WindowStream, references: Sequence[Reference], device: torch.device
+    fin: Fin, stream: WindowStream, references: Sequence[Reference], device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yields a FIN's imitation and the truth, both (n, n_outputs) on the device, over windows in order."""
     fin.eval()
@@ -285,10 +295,10 @@ def imitate(
 
 
 def score(
-    fin: PaperFin, stream: WindowStream, references: Sequence[Reference], device: torch.device
+    fin: Fin, stream: WindowStream, references: Sequence[Reference], device: torch.device
 ) -> R2Accumulator:
     """R² of a FIN over the windows of some utterances, streamed."""
-    accumulator = R2Accumulator(fin.output_scale.numel())
+    accumulator = R2Accumulator(stream.feature.n_outputs)
     for imitation, truth in imitate(fin, stream, references, device):
         accumulator.update(truth.cpu().numpy(), imitation.cpu().numpy())
     return accumulator

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fins.audio import WINDOW, Signal
+from fins.audio import WINDOW, Signal, quantise, read_audio
 from fins.store import EMOTIONS, Recording, Utterance, write_store
 
 
@@ -63,3 +63,17 @@ def other_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("stores") / "other.h5"
     write_store(path, make_recordings(16, corpus="other"))
     return path
+
+
+@pytest.fixture(scope="session")
+def real_store(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """12 recordings of ESD and 12 of SAVEE."""
+    recordings = []
+    for corpus in ("ESD", "SAVEE"):
+        paths = sorted(path for path in (corpora / corpus).rglob("*") if path.suffix in (".flac", ".wav"))
+        for number, path in enumerate(paths[:: max(1, len(paths) // 12)][:12]):
+            utterance = Utterance(f"{corpus}-{number}", path.name, corpus.lower(), "s", "neutral", "1")
+            recordings.append(Recording(utterance, quantise(read_audio(path))[0], f"{corpus}-{number}"))
+    out = tmp_path_factory.mktemp("real") / "real.h5"
+    write_store(out, recordings)
+    return out

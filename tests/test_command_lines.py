@@ -31,7 +31,7 @@ def run(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     [
         ("pipelines.prepare", ("--corpus", "ravdess", "--root", "nowhere", "--out", "a.h5"), "nowhere"),
         ("pipelines.prepare", ("--corpus", "radves", "--root", ".", "--out", "a.h5"), "ravdess"),
-        ("fins.train", ("--feature", "rms"), "--store"),
+        ("fins.train", ("--feature", "rms", "--topology", "paper"), "--store"),
         ("fins.train", ("--feature", "rms", "--store", "nowhere.h5"), "is missing"),
         ("fins.report", ("nowhere",), "is missing"),
         ("pipelines.synthesise", ("--out", "a", "--n-speakers", "0"), "n_speakers"),
@@ -140,7 +140,19 @@ def test_killing_training_at_random_points_loses_nothing(
     expected, out = tmp_path / "expected", tmp_path / "killed"
 
     def train(folder: Path) -> list[str]:
-        return command("fins.train", "--feature", "rms", "--store", store, "--epochs", 25, "--out", folder)
+        return command(
+            "fins.train",
+            "--feature",
+            "rms",
+            "--topology",
+            "paper",
+            "--store",
+            store,
+            "--epochs",
+            25,
+            "--out",
+            folder,
+        )
 
     def history(folder: Path) -> list[list[str]]:
         with (folder / "history.csv").open() as file:

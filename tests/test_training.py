@@ -38,7 +38,9 @@ def options(**changes: Any) -> FitOptions:
 def make_fit(store: Path, checkpoint: Path, feature: str = "rms", **changes: Any) -> Fit:
     stream = WindowStream([store], feature)
     torch.manual_seed(0)
-    return Fit(build_fin(feature), stream, stream.split("random", 0), options(**changes), checkpoint, CPU)
+    return Fit(
+        build_fin(feature, "paper"), stream, stream.split("random", 0), options(**changes), checkpoint, CPU
+    )
 
 
 def ignore(state: FitState, n_windows: int) -> None:
@@ -140,7 +142,9 @@ def test_a_loss_that_is_no_number_is_an_error(small_store: Path, tmp_path: Path)
 
 
 def test_epochs_are_never_empty_and_validation_never_tiny(small_store: Path, tmp_path: Path) -> None:
-    config = TrainConfig("rms", store=(small_store,), epoch_windows=1, epochs=60, out=tmp_path / "run")
+    config = TrainConfig(
+        "rms", "paper", store=(small_store,), epoch_windows=1, epochs=60, out=tmp_path / "run"
+    )
     train(config)
     with (tmp_path / "run" / "history.csv").open() as file:
         seen = [int(row["windows_seen"]) for row in csv.DictReader(file)]
@@ -171,13 +175,15 @@ def test_what_training_sees_can_not_be_tested_on(
     small_store: Path, other_store: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match="given twice"):
-        train(TrainConfig("rms", store=(small_store, small_store), out=tmp_path / "run"))
+        train(TrainConfig("rms", "paper", store=(small_store, small_store), out=tmp_path / "run"))
     with pytest.raises(ValueError, match="given twice"):
-        train(TrainConfig("rms", store=(small_store,), test_store=(small_store,), out=tmp_path / "run"))
+        train(
+            TrainConfig("rms", "paper", store=(small_store,), test_store=(small_store,), out=tmp_path / "run")
+        )
     some = tmp_path / "some.h5"
     write_store(some, [*make_recordings(3), *make_recordings(3, corpus="other")])
     with pytest.raises(ValueError, match=r"3 recordings of the test store .* are in the training stores too"):
-        train(TrainConfig("rms", store=(small_store,), test_store=(some,), out=tmp_path / "run"))
+        train(TrainConfig("rms", "paper", store=(small_store,), test_store=(some,), out=tmp_path / "run"))
 
 
 def test_a_command_that_fails_spoils_neither_its_folder_nor_a_result(
@@ -186,22 +192,22 @@ def test_a_command_that_fails_spoils_neither_its_folder_nor_a_result(
     out = tmp_path / "run"
     write_store(tmp_path / "two.h5", make_recordings(32, n_speakers=2))
     with pytest.raises(ValueError, match="protocol speaker needs 3"):
-        train(TrainConfig("rms", store=(tmp_path / "two.h5",), protocol="speaker", out=out))
-    train(TrainConfig("rms", store=(tmp_path / "two.h5",), epochs=2, out=out))
+        train(TrainConfig("rms", "paper", store=(tmp_path / "two.h5",), protocol="speaker", out=out))
+    train(TrainConfig("rms", "paper", store=(tmp_path / "two.h5",), epochs=2, out=out))
     result = (out / "result.json").read_text()
     with pytest.raises(ValueError, match="too few"):
-        train(TrainConfig("rms", store=(tmp_path / "two.h5",), epochs=2, minutes=1e-6, out=out))
+        train(TrainConfig("rms", "paper", store=(tmp_path / "two.h5",), epochs=2, minutes=1e-6, out=out))
     assert (out / "result.json").read_text() == result
     (out / "config.json").write_text('{"config": null}')
     with pytest.raises(ValueError, match="no configuration of a run"):
-        train(TrainConfig("rms", store=(tmp_path / "two.h5",), epochs=2, out=out))
+        train(TrainConfig("rms", "paper", store=(tmp_path / "two.h5",), epochs=2, out=out))
     with held(out), pytest.raises(ValueError, match="another process is at work"):
-        train(TrainConfig("rms", store=(tmp_path / "two.h5",), epochs=2, out=out))
+        train(TrainConfig("rms", "paper", store=(tmp_path / "two.h5",), epochs=2, out=out))
 
 
 def test_a_checkpoint_that_is_none_is_refused(small_store: Path, tmp_path: Path) -> None:
     checkpoint = tmp_path / "c.safetensors"
-    save_tensors(checkpoint, build_fin("rms").state_dict(), {"feature": "rms"})
+    save_tensors(checkpoint, build_fin("rms", "paper").state_dict(), {"feature": "rms"})
     with pytest.raises(ValueError, match="no whole state of this run"):
         make_fit(small_store, checkpoint)
     checkpoint.write_bytes(b"nothing")
@@ -221,7 +227,7 @@ def test_silence_and_constant_labels_train_without_nan(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def run_folder(small_store: Path, other_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "rms"
-    train(TrainConfig("rms", store=(small_store,), test_store=(other_store,), epochs=6, out=folder))
+    train(TrainConfig("rms", "paper", store=(small_store,), test_store=(other_store,), epochs=6, out=folder))
     return folder
 
 
@@ -265,16 +271,22 @@ def test_the_same_command_again_changes_nothing_and_another_is_refused(
     run_folder: Path, small_store: Path, other_store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in run_folder.iterdir()}
-    config = TrainConfig("rms", store=(small_store,), test_store=(other_store,), epochs=6, out=run_folder)
+    config = TrainConfig(
+        "rms", "paper", store=(small_store,), test_store=(other_store,), epochs=6, out=run_folder
+    )
     train(config)
     assert "already" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in run_folder.iterdir()} == before
     with pytest.raises(ValueError, match="seed 0 there, 1 here"):
-        train(TrainConfig("rms", store=(small_store,), seed=1, test_store=(other_store,), out=run_folder))
+        train(
+            TrainConfig(
+                "rms", "paper", store=(small_store,), seed=1, test_store=(other_store,), out=run_folder
+            )
+        )
 
 
 def test_the_same_seed_gives_the_same_weights(run_folder: Path, small_store: Path, tmp_path: Path) -> None:
-    train(TrainConfig("rms", store=(small_store,), epochs=6, out=tmp_path / "again"))
+    train(TrainConfig("rms", "paper", store=(small_store,), epochs=6, out=tmp_path / "again"))
     first, again = load_fin(run_folder).state_dict(), load_fin(tmp_path / "again").state_dict()
     for name in first:
         torch.testing.assert_close(first[name], again[name], rtol=0, atol=0)
@@ -284,7 +296,8 @@ def test_the_same_seed_gives_the_same_weights(run_folder: Path, small_store: Pat
 def test_the_large_stacks_run(tmp_path: Path, feature: str) -> None:
     write_store(tmp_path / "made.h5", make_recordings(24, n_speakers=3))
     config = TrainConfig(
-        feature,  # type: ignore[arg-type]
+        feature,
+        "paper",
         store=(tmp_path / "made.h5",),
         epochs=1,
         epoch_windows=100,
@@ -313,17 +326,27 @@ def test_options_that_can_not_be_meant_are_refused(
     small_store: Path, tmp_path: Path, changes: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(ValueError, match=reason):
-        train(TrainConfig(**{"feature": "rms", "store": (small_store,), "out": tmp_path / "run", **changes}))
+        train(
+            TrainConfig(
+                **{
+                    "feature": "rms",
+                    "topology": "paper",
+                    "store": (small_store,),
+                    "out": tmp_path / "run",
+                    **changes,
+                }
+            )
+        )
 
 
 def test_the_report_sets_runs_beside_the_published_figures(
     run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report(ReportConfig((run_folder,), tmp_path))
+    report(ReportConfig((run_folder,), out=tmp_path))
     printed = capsys.readouterr().out
     result = json.loads((run_folder / "result.json").read_text())
     pooled = next(row for row in result["r2"] if (row["corpus"], row["part"]) == ("all", "test"))
-    assert f"{pooled['uniform']:.3f}" in printed and "*rms, published* | 66,241 | | | 0.985" in printed
+    assert f"{pooled['uniform']:.4f}" in printed and "*rms, published* | 66,241 | | | 0.985" in printed
     content = json.loads((tmp_path / "report.json").read_text())
     assert content["runs"][0]["r2"] == result["r2"] and content["published"]["rms"]["esd_uniform"] == 0.968
     assert (tmp_path / "report.png").stat().st_size > 5_000 and (tmp_path / "report.md").exists()
@@ -336,34 +359,36 @@ def test_two_stores_of_one_corpus_are_told_apart(
     write_store(tmp_path / "a.h5", recordings[:10])
     write_store(tmp_path / "b.h5", recordings[10:])
     stores = (tmp_path / "a.h5", tmp_path / "b.h5")
-    train(TrainConfig("rms", store=(small_store,), test_store=stores, epochs=1, out=tmp_path / "run"))
-    report(ReportConfig((tmp_path / "run",), tmp_path / "report"))
+    train(
+        TrainConfig("rms", "paper", store=(small_store,), test_store=stores, epochs=1, out=tmp_path / "run")
+    )
+    report(ReportConfig((tmp_path / "run",), out=tmp_path / "report"))
     printed = capsys.readouterr().out
     assert printed.count("csv (a), all") == printed.count("csv (b), all") == 2
 
 
 def test_the_report_refuses_what_is_no_run(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="at least one run"):
-        report(ReportConfig(()))
+    with pytest.raises(ValueError, match="at least 1"):
+        report(ReportConfig((), utterances=0))
     with pytest.raises(ValueError, match="is missing"):
-        report(ReportConfig((tmp_path,), tmp_path))
+        report(ReportConfig((tmp_path,), out=tmp_path))
     (tmp_path / "result.json").write_text("{}")
     with pytest.raises(ValueError, match=r"no result of fins\.train"):
-        report(ReportConfig((tmp_path,), tmp_path))
+        report(ReportConfig((tmp_path,), out=tmp_path))
     keys = ("parameters", "multiply_adds_per_window", "seconds", "seed")
     bare = {"feature": "rms", "topology": "paper", **dict.fromkeys(keys, 1), "r2": []}
     (tmp_path / "result.json").write_text(json.dumps(bare))
     with pytest.raises(ValueError, match="no R² of held-out windows"):
-        report(ReportConfig((tmp_path,), tmp_path))
+        report(ReportConfig((tmp_path,), out=tmp_path))
     (tmp_path / "result.json").write_text("{half")
     with pytest.raises(ValueError, match="no JSON"):
-        report(ReportConfig((tmp_path,), tmp_path))
+        report(ReportConfig((tmp_path,), out=tmp_path))
 
 
 def test_imitations_come_in_the_order_of_the_windows(small_store: Path) -> None:
     stream = WindowStream([small_store], "zcr")
     references = stream.all_utterances(0)[3:9]
-    truth = torch.cat([truth for _, truth in imitate(build_fin("zcr"), stream, references, CPU)])
+    truth = torch.cat([truth for _, truth in imitate(build_fin("zcr", "paper"), stream, references, CPU)])
     with Store(small_store) as store:
         expected = np.concatenate([store.labels("zcr", *slice_of(store, row)) for _, row in references])
     np.testing.assert_array_equal(truth.numpy(), expected)
