@@ -17,11 +17,10 @@ demo: install
 	rm -rf demo
 	$(BIN)/python -m pipelines.synthesise --out demo/corpus
 	$(BIN)/python -m pipelines.prepare --corpus synthetic --root demo/corpus --out demo/corpus.h5
-	$(BIN)/python -m fins.train --feature rms --topology paper --store demo/corpus.h5 \
-		--protocol speaker --minutes 1 --out demo/rms
-	$(BIN)/python -m fins.train --feature zcr --topology paper --store demo/corpus.h5 \
-		--protocol speaker --minutes 1 --out demo/zcr
-	$(BIN)/python -m fins.report demo/rms demo/zcr --out demo/report
+	$(BIN)/python -m fins.train --feature mfcc --test-store demo/corpus.h5 --out demo/mfcc
+	for feature in rms zcr; do $(BIN)/python -m fins.train --feature $$feature --topology paper \
+		--store demo/corpus.h5 --protocol speaker --minutes 1 --out demo/$$feature || exit 1; done
+	$(BIN)/python -m fins.report demo/mfcc demo/rms demo/zcr --out demo/report
 
 test: install
 	$(BIN)/python -m pytest -q
@@ -39,6 +38,7 @@ benchmark: install
 
 # the FINs that come with the package; STORES="a.h5 b.h5" also scores them on corpora
 weights: install
+	rm -rf runs/shipped
 	$(BIN)/python -m pipelines.weights $(if $(STORES),--store $(STORES))
 
 clean:

@@ -67,10 +67,8 @@ def not_scaled(fin: CompactFin, stages: list[Stage]) -> list[Stage]:
     """Band weights in their own unit, so that rows differ in length."""
     assert isinstance(fin, MelFin)
     length = torch.from_numpy(mel_filters()).norm(dim=1)
-    old = stages[1]
     fin.bands.scale.div_(length)
-    stages = fin.stages()
-    return [replace(stage, n_steps=old.n_steps) for stage in stages]
+    return fin.stages()
 
 
 def end_to_end(fin: CompactFin, stages: list[Stage]) -> list[Stage]:

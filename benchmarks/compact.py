@@ -1,4 +1,4 @@
-"""Windows a second of compact, pruned and published mfcc FINs, forward and in training, against their peers."""
+"""Windows a second of compact, pruned and published mfcc FINs, forward and in training, against peers."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ def main() -> None:
 
     def on_clips() -> int:
         n = 0
-        for clip in clips:
+        for clip in 4 * clips:
             with torch.no_grad():
-                n += len(compact(torch.from_numpy(np.ascontiguousarray(cut_windows(clip)))))
+                n += len(compact(torch.from_numpy(clip).unfold(0, WINDOW, HOP)))
         return n
 
     def librosa_on_clips() -> int:
         options = {"n_mfcc": N_MFCC, "n_fft": WINDOW, "hop_length": HOP, "center": False}
-        return sum(librosa.feature.mfcc(y=clip, sr=SAMPLE_RATE, **options).shape[1] for clip in clips)
+        return sum(librosa.feature.mfcc(y=clip, sr=SAMPLE_RATE, **options).shape[1] for clip in 4 * clips)
 
     def torch_rfft() -> int:
         torch.fft.rfft(signal)

@@ -58,7 +58,18 @@ def main(config: BenchmarkConfig) -> None:
         for feature, windows in (("rms", 60_000), *([] if config.root else [("mel", 2_000)])):
             for used in (stores[:1], stores) if config.root else ([stores[0]], [stores[1]]):
                 names = ", ".join(store.stem for store in used)
-                options = ["--feature", feature, "--store", *used, "--epochs", 1, "--epoch-windows", windows]
+                options = [
+                    "--feature",
+                    feature,
+                    "--topology",
+                    "paper",
+                    "--store",
+                    *used,
+                    "--epochs",
+                    1,
+                    "--epoch-windows",
+                    windows,
+                ]
                 out = base / f"{feature}-{len(used)}-{used[-1].stem}"
                 measure(
                     f"training {feature} on {names}", "fins.train", *options, "--minutes", 8, "--out", out

@@ -11,7 +11,7 @@ import torch
 import tyro
 from common import compare, machine
 
-from fins.networks import PAPER_LOSS, build_fin
+from fins.networks import build_fin
 from fins.preparation import Preparation, prepare_store
 from fins.streams import WindowStream, epoch_order
 from fins.synthetic import write_corpus
@@ -49,9 +49,11 @@ def measure(feature: str, store: Path, n_windows: int, folder: Path) -> None:
     """Both sides take the same steps on as many windows in the same batches."""
     stream = WindowStream([store], feature)
     parts = stream.split("random", 0)
-    options = FitOptions(PAPER_LOSS[feature], 64, 1e-4, 1, 1, 0)
+    options = FitOptions("mse", 64, 1e-4, 1, 1, 0)
     torch.manual_seed(0)
-    fit = Fit(build_fin(feature), stream, parts, options, folder / "none.safetensors", torch.device("cpu"))
+    fit = Fit(
+        build_fin(feature, "paper"), stream, parts, options, folder / "none.safetensors", torch.device("cpu")
+    )
     chosen, held = [], 0
     for reference in epoch_order(parts["train"], 0, 1, 0):
         if held < n_windows:

@@ -73,7 +73,7 @@ def fourier_components(windows: Tensor) -> Tensor:
 
 
 class BandWeights(nn.Module):
-    """Energies of bands: (batch, 1056) powers → (batch, n_bands). The weights are held at or above 0.
+    """Energies of bands: (batch, 1056) powers → (batch, n_bands). A stage holds the weights at or above 0.
 
     scale : (n_bands,), a buffer: the length of each band's row, so that what is learned has a length of 1.
     """
@@ -123,6 +123,7 @@ class PrunedBandWeights(nn.Module):
         return nn.functional.linear(powers, table.view(-1, N_POWERS)) * self.scale
 
     def multiply_adds(self) -> int:
+        """As it is defined, without the zeros."""
         return self.weights.numel()
 
 

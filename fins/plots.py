@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fins.scores import r2_text
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -122,7 +124,7 @@ def plot_conditions(path: Path, scores: Mapping[str, Mapping[str, float | None]]
     values = np.array([[scores[name].get(run) for run in runs] for name in conditions], dtype=float)
     axis.imshow(values.clip(0, 1), vmin=0, vmax=1, aspect="auto", cmap="viridis")
     for (row, column), value in np.ndenumerate(values):
-        text = "–" if np.isnan(value) else f"{value:.4f}"
+        text = r2_text(None if np.isnan(value) else value)
         axis.text(
             column, row, text, ha="center", va="center", color="white" if value < 0.6 else "black", fontsize=8
         )
@@ -172,9 +174,9 @@ def plot_r2_per_output(path: Path, scores: Mapping[str, Sequence[float | None]],
     """
     if all(len(values) == 1 for values in scores.values()):
         figure, axis = _figure(7, 1.2 + 0.4 * len(scores))
-        single = [0.0 if value is None else value for (value,) in scores.values()]
-        bars = axis.barh(list(scores), np.clip(single, 0, 1), color=BLUE)
-        axis.bar_label(bars, [f" {number:.4f}" for number in single])
+        single = [value for (value,) in scores.values()]
+        bars = axis.barh(list(scores), np.clip([value or 0 for value in single], 0, 1), color=BLUE)
+        axis.bar_label(bars, [f" {r2_text(value)}" for value in single])
         axis.invert_yaxis()
         axis.set(xlabel="R²", xlim=(0, 1.0))
         figure.suptitle(title)

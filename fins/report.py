@@ -55,7 +55,8 @@ PUBLISHED = {
 
 POOLED = "all corpora, test"
 KEYS = {"feature", "topology", "parameters", "multiply_adds_per_window", "seconds", "seed", "r2"}
-ROW_KEYS = {"store", "corpus", "part", "uniform", "variance_weighted", "constant_outputs"}
+ROW_KEYS = {"store", "corpus", "part", "n_windows", "uniform", "variance_weighted", "constant_outputs"}
+ROW_KEYS |= {"per_output"}
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class ReportConfig:
     """Set the R² of FINs beside the published ones, and see what is left of it in degraded recordings."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional] = field(default_factory=tuple)
-    """Folders that fins.train has written, or names of shipped FINs; by default all that are shipped."""
+    """Names of shipped FINs, or folders that fins.train has written; by default all that are shipped."""
     store: tuple[Path, ...] = ()
     """Stores whose recordings are degraded; by default the synthetic corpus."""
     utterances: int = 100
@@ -76,9 +77,13 @@ def main(config: ReportConfig) -> None:
     """Read, degrade, score, write; the tables are printed too."""
     if config.utterances < 1:
         raise ValueError("--utterances is at least 1")
-    runs = config.runs or tuple(map(Path, SHIPPED))
-    results = read_results(runs)
-    stores = [Store(path) for path in config.store]
+    results = read_results(tuple(dict.fromkeys(config.runs or map(Path, SHIPPED))))
+    for result in results:
+        get_feature(result["feature"])  # a user's own may be gone
+    stores = [Store(path) for path in dict.fromkeys(config.store)]
+    for store in stores:
+        if (store.utterances["augmented_from"] != "").all():
+            raise ValueError(f"the store {store.path} holds augmented copies alone: give one with originals")
     columns = columns_of(results)
     config.out.mkdir(parents=True, exist_ok=True)
     degraded = score_conditions(results, stores, config.utterances)
@@ -118,15 +123,8 @@ def score_conditions(results: list[dict[str, Any]], stores: list[Store], most: i
         for condition in CONDITIONS:
             clips = synthetic_clips() if store is None else store_clips(store, most)
             r2 = score_clips(fins[number], feature, clips, condition).result()
-            rows.append(
-                {"run": label_of(results[number]), "store": name, "condition": condition, **asdict(r2)}
-            )
+            rows.append({"run": results[number]["run"], "store": name, "condition": condition, **asdict(r2)})
     return rows
-
-
-def label_of(result: Mapping[str, Any]) -> str:
-    """A FIN's name in tables and pictures: the shipped one's, or its folder."""
-    return str(result["run"])
 
 
 def draw(
@@ -151,12 +149,12 @@ def draw(
             compute_feature(feature, windows),
             imitation,
             feature,
-            label_of(result),
+            result["run"],
         )
         shown = {name: row["per_output"] for name, row in held_out(result).items()}
-        plot_r2_per_output(out / f"outputs_{number}.png", shown, f"{label_of(result)}: R² per output")
+        plot_r2_per_output(out / f"outputs_{number}.png", shown, f"{result['run']}: R² per output")
         if isinstance(fin, CompactFin):
-            plot_learned(out / f"learned_{number}.png", fin, label_of(result))
+            plot_learned(out / f"learned_{number}.png", fin, result["run"])
 
 
 def pictures(results: list[dict[str, Any]], degraded: list[dict[str, Any]]) -> str:
@@ -164,7 +162,7 @@ def pictures(results: list[dict[str, Any]], degraded: list[dict[str, Any]]) -> s
     lines = ["![R² beside the published](report.png)"]
     lines += [f"![{store}](conditions_{number}.png)" for number, store in enumerate(by_store(degraded))]
     for number, result in enumerate(results):
-        lines += ["", f"## {label_of(result)}", ""]
+        lines += ["", f"## {result['run']}", ""]
         lines += [f"![{kind}]({kind}_{number}.png)" for kind in ("clip", "outputs")]
         if result["topology"] in ("compact", "pruned") and ":" not in result["feature"]:
             lines.append(f"![learned](learned_{number}.png)")
@@ -231,9 +229,9 @@ def describe(results: list[dict[str, Any]], columns: list[str]) -> str:
             lines.append(published_line(last, columns))
         rows = held_out(result)
         cells = [cell_of(rows.get(column)) for column in columns]
-        seen = f", {result['windows_seen'] / 1e6:.2f} M windows" if "windows_seen" in result else ""
+        seen = f", {result['windows_seen'] / 1e6:.2f} M windows" if result.get("windows_seen") else ""
         lines.append(
-            f"| {result['feature']} {result['topology']}, seed {result['seed']} | {result['parameters']:,} "
+            f"| {result['run']}: {result['topology']}, seed {result['seed']} | {result['parameters']:,} "
             f"| {result['multiply_adds_per_window']:,} | {result['seconds'] / 60:.1f} min{seen} "
             f"| {' | '.join(cells)} |"
         )
@@ -269,7 +267,7 @@ def bars_of(result: dict[str, Any], columns: list[str]) -> dict[str, Any]:
     published = PUBLISHED.get(result["feature"], Published(0, None, None, None, None))
     rows = held_out(result)
     return {
-        "title": f"{result['feature']} {result['topology']}" + (" (var.-weighted)" if key[0] == "v" else ""),
+        "title": Path(result["run"]).name + (" (var.-weighted)" if key[0] == "v" else ""),
         "values": {name: rows[name][key] if name in rows else None for name in columns},
         "published": {POOLED: getattr(published, key), "esd, all": getattr(published, f"esd_{key}")},
     }

@@ -17,11 +17,11 @@ from fins.store import library_versions
 CONFIG, RESULT, HISTORY = "config.json", "result.json", "history.csv"
 
 
-Known = Literal["new", "unfinished", "more", "finished"]
+Known = Literal["new", "unfinished", "finished"]
 
 
 def look_up_run(folder: Path, config: Mapping[str, Any], free: Sequence[str]) -> Known:
-    """What a folder knows of a run: nothing, the run half done, the run of another length, or its result.
+    """What a folder knows of a run: nothing, the run half done or of another length, or its result.
 
     free : keys in which the run of before may differ (how long)
     Raises ValueError if the folder holds a run of another configuration, or other files. Nothing is written.
@@ -37,7 +37,7 @@ def look_up_run(folder: Path, config: Mapping[str, Any], free: Sequence[str]) ->
             differences = ", ".join(f"{key} {before.get(key)} there, {config[key]} here" for key in other)
             raise ValueError(f"{folder} holds another run ({differences}): choose another --out")
         if config != before:
-            return "more"
+            return "unfinished"
         return "finished" if (folder / RESULT).exists() else "unfinished"
     if folder.is_dir() and any(path.suffix != ".partial" for path in folder.iterdir()):
         raise ValueError(f"{folder} holds other files: choose an empty or a new folder as --out")
@@ -46,9 +46,9 @@ def look_up_run(folder: Path, config: Mapping[str, Any], free: Sequence[str]) ->
 
 def begin_run(folder: Path, config: Mapping[str, Any]) -> None:
     """Write a run's configuration into its folder; an earlier result no longer counts."""
-    (folder / RESULT).unlink(missing_ok=True)
     machine = {"cpus": os.cpu_count(), "machine": platform.machine(), "system": platform.system()}
     write_json(folder / CONFIG, {"config": config, "versions": library_versions(), **machine})
+    (folder / RESULT).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -114,9 +114,15 @@ def write_history(path: Path, rows: Sequence[Any], kind: type) -> None:
 
 def name_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     """R² rows by a name for people: corpus and part, and the store where these don't tell two rows apart."""
-    pairs = [(row["corpus"], row["part"]) for row in rows]
     named = {}
-    for row, (corpus, part) in zip(rows, pairs, strict=True):
-        store = f" ({Path(row['store']).stem})" if pairs.count((corpus, part)) > 1 else ""
-        named[f"{'all corpora' if corpus == 'all' else corpus}{store}, {part}"] = row
+    for row in rows:
+        corpus, part = row["corpus"], row["part"]
+        name = "all corpora" if corpus == "all" else corpus
+        stem = Path(row["store"]).stem
+        stems = [
+            Path(other["store"]).stem for other in rows if (other["corpus"], other["part"]) == (corpus, part)
+        ]
+        if len(stems) > 1:
+            name += f" ({stem})" if stems.count(stem) == 1 else f" ({row['store']})"
+        named[f"{name}, {part}"] = row
     return named

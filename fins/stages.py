@@ -6,10 +6,12 @@ they were at the start, and so what the feature is instead of what some corpus s
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
@@ -74,7 +76,9 @@ def learn(
         left = None if seconds is None else seconds - (time.monotonic() - started)
         if left is not None and place < len(stages) - 1:
             left *= SHARE
-        results.append(_learn(stage, torch.Generator().manual_seed(1000 * seed + place), progress, left))
+        # apart from the generator of the same seed that drew the weights
+        noise = int(np.random.SeedSequence([seed, place]).generate_state(1)[0])
+        results.append(_learn(stage, torch.Generator().manual_seed(noise), progress, left))
     return results
 
 
@@ -84,7 +88,7 @@ def _learn(stage: Stage, generator: Generator, progress: Progress, seconds: floa
     step, gone = 0, 0.0  # gone : the share of this stage that is over
     while gone < 1:
         for group in optimizer.param_groups:
-            group["lr"] = stage.learning_rate * (1 + torch.cos(torch.tensor(torch.pi * gone)).item()) / 2
+            group["lr"] = stage.learning_rate * (1 + math.cos(math.pi * gone)) / 2
         excitation = stage.excite(stage.batch_size, generator)
         loss = (stage.imitate(excitation) - stage.target(excitation)).square().mean()
         gradients = torch.autograd.grad(loss, list(stage.parameters))

@@ -41,6 +41,7 @@ class FitOptions:
     loss : "mse" or "mae", of outputs divided by their deviation over the training windows
     n_shares : epochs that one pass through the training windows is divided into
     seconds : that training may use in all, over all tries, or None
+    minutes : the budget that these seconds are left of; with another one, or other epochs, training goes on
     """
 
     loss: str
@@ -50,6 +51,11 @@ class FitOptions:
     n_shares: int
     seed: int
     seconds: float | None = None
+    minutes: float | None = None
+
+    @property
+    def limits(self) -> str:
+        return f"{self.epochs} epochs, {self.minutes} minutes"
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,7 @@ class FitState:
     since_best: int = 0
     since_drop: int = 0
     stopped: Stop = ""
+    limits: str = ""  # under which it stopped
     history: list[Epoch] = field(default_factory=list)
 
 
@@ -116,11 +123,8 @@ class Fit:
         if checkpoint.exists():
             self._load()
 
-    def run(self, progress: Progress, more: bool = False) -> FitState:
-        """Train until it converges or the epochs or the time are spent; the FIN then has its best weights.
-
-        more : go on where the epochs or the time were spent before, since there are more of them now
-        """
+    def run(self, progress: Progress) -> FitState:
+        """Train until it converges or the epochs or the time are spent; the FIN then has its best weights."""
         started, before = time.monotonic(), self.state.seconds
         saved = started
 
@@ -132,8 +136,9 @@ class Fit:
             return limit is not None and before + time.monotonic() - started > limit
 
         state = self.state
-        if more and state.stopped in ("minutes", "epochs"):
+        if state.stopped in ("minutes", "epochs") and state.limits != self.options.limits:
             state.stopped = ""
+        state.limits = self.options.limits
         if not state.stopped and state.epoch >= self.options.epochs:
             state.stopped = "epochs"
         if isinstance(self.fin, CompactFin) and state.best_loss == float("inf"):
@@ -266,9 +271,10 @@ def measure(stream: WindowStream, references: Sequence[Reference]) -> tuple[floa
     sample = spread(references, max(1, stream.count_windows(references) // CALIBRATION))
     buffer = stream.load(sample)
     energy = np.square(to_amplitude(buffer.signal)).mean()
-    mean, deviation = buffer.labels.mean(axis=0), buffer.labels.std(axis=0)
-    deviation = np.where(deviation > 0, deviation, np.float32(1))
-    return float(np.sqrt(energy)), torch.from_numpy(mean), torch.from_numpy(deviation)
+    mean = buffer.labels.mean(axis=0, dtype=np.float64)
+    deviation = buffer.labels.std(axis=0, dtype=np.float64)
+    deviation[(buffer.labels == buffer.labels[0]).all(axis=0)] = 1  # where a rounding would be left
+    return float(np.sqrt(energy)), torch.from_numpy(mean).float(), torch.from_numpy(deviation).float()
 
 
 def validation_share(references: Sequence[Reference], n_shares: int) -> list[Reference]:

@@ -40,7 +40,7 @@ def main(config: WeightsConfig) -> None:
     for name in SHIPPED:
         feature, _, kind = name.partition("_")
         topology: Any = kind or "compact"
-        run = config.runs / name
+        run = config.runs.resolve() / name
         train(TrainConfig(feature, topology=topology, test_store=config.store, seed=config.seed, out=run))
         result = read_json(run / RESULT)
         for row in result["r2"]:  # where a store lay says nothing to others

@@ -299,6 +299,9 @@ def broken(windows):
 def nan(windows):
     return np.log(windows[:, 0] * 0)
 
+def log_energy(windows):
+    return np.log(np.square(windows).mean(axis=1))
+
 number = 3
 """
 
@@ -306,6 +309,7 @@ number = 3
 @pytest.fixture
 def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (tmp_path / "own_features.py").write_text(OWN)
+    (tmp_path / "broken_module.py").write_text("x = y")
     monkeypatch.syspath_prepend(str(tmp_path))
     return "own_features"
 
@@ -321,6 +325,8 @@ def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         ("own_features:broken", "failed: KeyError"),
         ("own_features:number", "failed: TypeError"),
         ("own_features:nan", "NaN"),
+        ("own_features:log_energy", "NaN or infinity; give silence a number"),
+        ("broken_module:x", "can't be imported: NameError"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:divide by zero")

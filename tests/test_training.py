@@ -129,9 +129,9 @@ def test_a_spent_budget_ends_well_and_more_of_it_goes_on(small_store: Path, tmp_
     checkpoint = tmp_path / "c.safetensors"
     state = make_fit(small_store, checkpoint, epochs=10_000, seconds=0.1).run(ignore)
     assert state.stopped == "minutes" and state.history
-    same = make_fit(small_store, checkpoint, epochs=state.epoch + 2).run(ignore)
+    same = make_fit(small_store, checkpoint, epochs=10_000, seconds=0.1).run(ignore)
     assert same.history == state.history  # killed before its result was written: nothing is trained twice
-    more = make_fit(small_store, checkpoint, epochs=state.epoch + 2).run(ignore, more=True)
+    more = make_fit(small_store, checkpoint, epochs=state.epoch + 2).run(ignore)
     assert more.stopped == "epochs" and len(more.history) == len(state.history) + 2
 
 
@@ -317,6 +317,7 @@ def test_the_large_stacks_run(tmp_path: Path, feature: str) -> None:
         ({"epochs": 0}, "at least 1"),
         ({"epoch_windows": 0}, "at least 1"),
         ({"seed": -1}, "at least 0"),
+        ({"minutes": float("inf")}, "above 0"),
         ({"learning_rate": 0.0}, "above 0"),
         ({"minutes": -1.0}, "above 0"),
         ({"minutes": 1e-6}, "too few"),
