@@ -217,13 +217,15 @@ def plot_report(path: Path, runs: Sequence[Mapping[str, Any]]) -> None:
     colours = dict(zip(names, COLOURS * len(names), strict=False))
     figure, axis = _figure(max(7, 1.8 + 2 * len(runs)), 4)
     width = 0.8 / len(names)
-    marked = False
+    marked, labelled = False, set()
     for place, run in enumerate(runs):
         for number, name in enumerate(names):
             at = place + (number - (len(names) - 1) / 2) * width
             value, published = run["values"][name], run["published"].get(name)
             if value is not None:
-                axis.bar(at, max(value, 0), width, color=colours[name], label="" if place else name)
+                label = "" if name in labelled else name
+                labelled.add(name)
+                axis.bar(at, max(value, 0), width, color=colours[name], label=label)
                 axis.annotate(f"{value:.2f}", (at, max(value, 0)), ha="center", va="bottom", fontsize=6)
             if published is not None:
                 axis.plot(
