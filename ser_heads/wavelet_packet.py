@@ -1,0 +1,166 @@
+"""Learnable wavelet packets: a tree of convolutions that starts as any wavelet and may become another one."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import pywt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+Sharing = Literal["tree", "level", "node"]
+Mode = Literal["zero", "constant", "symmetric", "reflect", "periodic"]
+DEEPEST = 10
+THRESHOLDS = (0.5, 1.0)  # from which a threshold is drawn at the start
+STEEPNESS = (10.0, 15.0)  # and how steep it is
+
+
+class WaveletPacket(nn.Module):
+    """(batch, n_samples) → (batch, 2 ** depth, n_coefficients), bands in the order of their frequency.
+
+    wavelet : a discrete one by the name that PyWavelets gives it; its filters are where the kernels start
+    depth : levels of the tree, 1 to 10
+    sharing : one pair of kernels for the whole tree, for each level, or for each node
+    mode : what is beyond the ends of a signal, as PyWavelets names it
+    conjugate : the high-pass is the low-pass reversed with alternating signs, as in every orthogonal wavelet;
+        else both are learned
+    threshold : learnable asymmetric hard thresholds after every high-pass
+
+    Without thresholds and before it has learned it equals `pywt.WaveletPacket(...).get_level(depth, "freq")`.
+    Kernels are correlated with the signal as PyWavelets does: every second product, so that n samples become
+    (n + taps - 1) // 2 coefficients. Raises ValueError for another wavelet, depth, sharing or mode.
+    """
+
+    order: Tensor
+
+    def __init__(
+        self,
+        wavelet: str = "db10",
+        depth: int = 5,
+        sharing: Sharing = "tree",
+        mode: Mode = "zero",
+        conjugate: bool = True,
+        threshold: bool = False,
+    ) -> None:
+        super().__init__()
+        if not 1 <= depth <= DEEPEST:
+            raise ValueError(f"the depth of a wavelet packet is 1 to {DEEPEST}, got {depth}")
+        if sharing not in get_args(Sharing) or mode not in get_args(Mode):
+            raise ValueError(
+                f"sharing is one of {', '.join(get_args(Sharing))} "
+                f"and mode one of {', '.join(get_args(Mode))}, got {sharing!r} and {mode!r}"
+            )
+        if wavelet not in pywt.wavelist(kind="discrete"):
+            raise ValueError(f"PyWavelets knows no discrete wavelet {wavelet!r}: see pywt.wavelist()")
+        known = pywt.Wavelet(wavelet)
+        if conjugate and not known.orthogonal:
+            raise ValueError(f"the wavelet {wavelet} isn't orthogonal: its kernels need conjugate=False")
+        self.depth, self.sharing, self.mode = depth, sharing, mode
+        n_kernels = {"tree": 1, "level": depth, "node": 2**depth - 1}[sharing]
+        kernels = torch.tensor([known.dec_lo] if conjugate else [known.dec_lo, known.dec_hi])
+        # (n, 1 or 2, taps), as they are correlated
+        self.kernels = nn.Parameter(kernels.flip(1).repeat(n_kernels, 1, 1))
+        self.threshold: AsymmetricThreshold | None = AsymmetricThreshold(2**depth - 1) if threshold else None
+        # in the order of the tree: what follows a high-pass is mirrored, hence a Gray code
+        place = torch.arange(2**depth)
+        self.register_buffer("order", place ^ (place >> 1), persistent=False)
+
+    def pairs(self) -> Tensor:
+        """(n, 2, taps): low-pass and high-pass of the tree, of each level, or of each node, as correlated."""
+        if self.kernels.shape[1] == 2:
+            return self.kernels
+        return torch.cat([self.kernels, conjugate_of(self.kernels)], dim=1)
+
+    def forward(self, signal: Tensor) -> Tensor:
+        if signal.ndim != 2 or signal.shape[1] == 0:
+            raise ValueError(f"signals have the shape (batch, n_samples), got {tuple(signal.shape)}")
+        batch, pairs = len(signal), self.pairs()
+        taps = pairs.shape[2]
+        nodes = signal[:, None]  # (batch, 2 ** level, n)
+        for level in range(self.depth):
+            n_nodes, first = 2**level, 2**level - 1
+            extended = extend(nodes, taps - 2, taps - 1, self.mode)
+            if self.sharing == "node":
+                weights = pairs[first : first + n_nodes].reshape(2 * n_nodes, 1, taps)
+                split = functional.conv1d(extended, weights, stride=2, groups=n_nodes)
+            else:
+                weights = pairs[level if self.sharing == "level" else 0][:, None]
+                folded = extended.reshape(batch * n_nodes, 1, -1)
+                split = functional.conv1d(folded, weights, stride=2)
+            split = split.view(batch, n_nodes, 2, -1)
+            if self.threshold is not None:
+                low, high = split.unbind(2)
+                split = torch.stack([low, self.threshold(high, first)], dim=2)
+            nodes = split.flatten(1, 2)
+        return nodes[:, self.order]
+
+    def penalty(self) -> Tensor:
+        """How far the kernels are from an orthogonal pair, and so from perfect reconstruction: 0 or more.
+
+        The mean over pairs of the squared differences between their products at even shifts and those of an
+        orthogonal pair: 1 with itself unshifted, else 0.
+        """
+        pairs = self.pairs()
+        taps = pairs.shape[2]
+        padded = functional.pad(pairs, (taps - taps % 2, taps - taps % 2))
+        shifted = padded.unfold(2, taps, 2)  # (n, 2, shift, taps)
+        products = torch.einsum("nat,nbst->nabs", pairs, shifted)
+        wanted = torch.zeros_like(products)
+        wanted[:, [0, 1], [0, 1], products.shape[3] // 2] = 1
+        return (products - wanted).square().sum(dim=(1, 2, 3)).mean()
+
+    def count_coefficients(self, n_samples: int) -> int:
+        """Of each band, for a signal of so many samples."""
+        for _ in range(self.depth):
+            n_samples = (n_samples + self.kernels.shape[2] - 1) // 2
+        return n_samples
+
+
+class AsymmetricThreshold(nn.Module):
+    """Lets what is beyond one of two thresholds pass, softly enough to learn where these are.
+
+    x · (σ(α · (x - t₊)) + σ(-α · (x + t₋))), with α, t₊ and t₋ for each node, as the published wavelet-packet
+    system has it.
+    """
+
+    def __init__(self, n_nodes: int) -> None:
+        super().__init__()
+        self.above = nn.Parameter(torch.empty(n_nodes).uniform_(*THRESHOLDS))
+        self.below = nn.Parameter(torch.empty(n_nodes).uniform_(*THRESHOLDS))
+        self.steepness = nn.Parameter(torch.empty(n_nodes).uniform_(*STEEPNESS))
+
+    def forward(self, values: Tensor, first: int) -> Tensor:
+        """(batch, nodes, n), of consecutive nodes from `first` on → the same shape."""
+        chosen = slice(first, first + values.shape[1])
+        above, below, steepness = (
+            parameter[chosen, None] for parameter in (self.above, self.below, self.steepness)
+        )
+        passed = torch.sigmoid(steepness * (values - above)) + torch.sigmoid(-steepness * (values + below))
+        return values * passed
+
+
+def conjugate_of(low: Tensor) -> Tensor:
+    """(..., taps) low-pass kernels → the high-pass ones, both as they are correlated with a signal."""
+    signs = torch.ones(low.shape[-1], dtype=low.dtype, device=low.device)
+    signs[1::2] = -1
+    return low.flip(-1) * signs
+
+
+def extend(signal: Tensor, left: int, right: int, mode: Mode) -> Tensor:
+    """(..., n) → (..., left + n + right), continued as PyWavelets does in that mode, however short it is."""
+    if mode == "zero":
+        return functional.pad(signal, (left, right))
+    n = signal.shape[-1]
+    place = torch.arange(-left, n + right, device=signal.device)
+    if mode == "constant":
+        place = place.clamp(0, n - 1)
+    elif mode == "periodic":
+        place = place % n
+    elif mode == "symmetric":
+        place = place % (2 * n)
+        place = torch.minimum(place, 2 * n - 1 - place)
+    else:
+        place = place % max(1, 2 * n - 2)
+        place = torch.minimum(place, (2 * n - 2 - place).abs())
+    return signal[..., place]
