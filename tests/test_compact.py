@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -241,7 +242,8 @@ def test_training_without_data_writes_a_whole_run(tmp_path: Path) -> None:
 
 
 def test_finetuning_on_a_store_keeps_what_it_can_not_better(small_store: Path, tmp_path: Path) -> None:
-    train(TrainConfig("rms", store=(small_store,), epochs=2, out=tmp_path / "run"))
+    config = TrainConfig("rms", store=(small_store,), epochs=2, out=tmp_path / "run")
+    train(replace(config, learning_rate=0.5))  # which ruins it
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     test = next(row for row in result["r2"] if (row["corpus"], row["part"]) == ("made", "test"))
     assert test["uniform"] > 0.9999 and result["epochs"] == 2 and result["stages"]
