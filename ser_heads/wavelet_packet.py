@@ -77,17 +77,20 @@ class WaveletPacket(nn.Module):
             raise ValueError(f"signals have the shape (batch, n_samples), got {tuple(signal.shape)}")
         batch, pairs = len(signal), self.pairs()
         taps = pairs.shape[2]
+        # even and odd samples as two channels: a convolution of stride 1, whose backward is twice as fast
+        phases = pairs.unflatten(2, (taps // 2, 2)).transpose(2, 3)  # (n, 2 kernels, 2 phases, taps / 2)
         nodes = signal[:, None]  # (batch, 2 ** level, n)
         for level in range(self.depth):
             n_nodes, first = 2**level, 2**level - 1
             extended = extend(nodes, taps - 2, taps - 1, self.mode)
+            even = extended[..., : extended.shape[2] // 2 * 2]
+            paired = even.unflatten(2, (-1, 2)).transpose(2, 3)  # (batch, node, phase, n / 2)
             if self.sharing == "node":
-                weights = pairs[first : first + n_nodes].reshape(2 * n_nodes, 1, taps)
-                split = functional.conv1d(extended, weights, stride=2, groups=n_nodes)
+                weights = phases[first : first + n_nodes].flatten(0, 1)
+                split = functional.conv1d(paired.flatten(1, 2), weights, groups=n_nodes)
             else:
-                weights = pairs[level if self.sharing == "level" else 0][:, None]
-                folded = extended.reshape(batch * n_nodes, 1, -1)
-                split = functional.conv1d(folded, weights, stride=2)
+                weights = phases[level if self.sharing == "level" else 0]
+                split = functional.conv1d(paired.flatten(0, 1), weights)
             split = split.view(batch, n_nodes, 2, -1)
             if self.threshold is not None:
                 low, high = split.unbind(2)

@@ -91,18 +91,18 @@ def test_a_threshold_lets_pass_what_is_beyond_it() -> None:
     with torch.no_grad():
         threshold.steepness.fill_(steepness)
     by_hand = x * (1 / (1 + np.exp(-steepness * (x - above))) + 1 / (1 + np.exp(steepness * (x + below))))
-    assert float(threshold(torch.tensor([[[x]]]), 1).detach()) == pytest.approx(by_hand, rel=1e-5)
+    assert threshold(torch.tensor([[[x]]]), 1).item() == pytest.approx(by_hand, rel=1e-5)
 
 
 @pytest.mark.parametrize("wavelet", ["haar", "db10", "sym8", "coif2"])
 def test_the_penalty_is_zero_for_orthogonal_wavelets_alone(wavelet: str) -> None:
-    assert float(WaveletPacket(wavelet, 2).penalty()) < 1e-10
+    assert WaveletPacket(wavelet, 2).penalty().item() < 1e-10
     packet = WaveletPacket(wavelet, 2, "level", conjugate=False)
-    assert float(packet.penalty()) < 1e-10
+    assert packet.penalty().item() < 1e-10
     with torch.no_grad():
         packet.kernels[0, 0, 0] += 0.1
-    assert float(packet.penalty()) > 1e-3
-    assert float(WaveletPacket("bior3.1", 2, conjugate=False).penalty()) > 1e-2
+    assert packet.penalty().item() > 1e-3
+    assert WaveletPacket("bior3.1", 2, conjugate=False).penalty().item() > 1e-2
 
 
 def test_learning_the_penalty_away_gives_perfect_reconstruction() -> None:
