@@ -48,6 +48,7 @@ def main(config: WeightsConfig) -> None:
         degraded = score_conditions([{"run": str(run), **result}], stores, config.utterances)
         for row in degraded:
             row["store"] = Path(row["store"]).stem
+            row["run"] = name
             del row["per_output"]
         versions = read_json(run / CONFIG)["versions"]
         shutil.copyfile(run / WEIGHTS, config.out / f"{name}.safetensors")
