@@ -12,7 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fins.compact import MelFin, prune
+from fins.compact import MelFin
+from fins.fourier import PrunedBandWeights
 from fins.networks import Fin, build_fin
 
 WEIGHTS = "weights.safetensors"
@@ -58,7 +59,7 @@ def load_fin(path: Path) -> Fin:
     try:
         fin = build_fin(header["feature"], header["topology"], header["n_outputs"])
         if header["topology"] == "pruned" and isinstance(fin, MelFin):
-            prune(fin, len(tensors["bands.weights"]))
+            fin.bands = PrunedBandWeights(fin.bands.scale, len(tensors["bands.weights"]))
         fin.load_state_dict(tensors)
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{path} holds no weights of a FIN of this version: train it again") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable
 from typing import TypeVar
@@ -17,7 +18,7 @@ def run_command(main: Callable[[Config], None], config: type[Config], descriptio
     Wrong input (ValueError, OSError) ends with one sentence on standard error and exit code 2; an
     interruption with 130. Anything else is a bug and keeps its traceback.
     """
-    options = tyro.cli(config, description=description)
+    options = tyro.cli(config, description=inspect.cleandoc(description))
     try:
         main(options)
     except (ValueError, OSError) as error:

@@ -225,16 +225,10 @@ COMPACT: dict[str, type[CompactFin]] = {
 }
 
 
-def prune(fin: MelFin, n_left: int | None = None) -> None:
-    """Leave out the band weights that ended at zero; their places can't be learned any more.
-
-    n_left : how many will be loaded, where the weights aren't there yet
-    """
-    if n_left is None:
-        assert isinstance(fin.bands, BandWeights)
-        fin.bands = PrunedBandWeights.of(fin.bands)
-    else:
-        fin.bands = PrunedBandWeights(fin.bands.scale, n_left)
+def prune(fin: MelFin) -> None:
+    """Leave out the band weights that ended at zero; their places can't be learned any more."""
+    assert isinstance(fin.bands, BandWeights)
+    fin.bands = PrunedBandWeights.of(fin.bands)
 
 
 def _scale_of(filters: np.ndarray) -> Tensor:

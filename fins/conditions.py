@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 import torch
 from numpy.random import Generator
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from fins.audio import SAMPLE_RATE, Signal, cut_windows, quantise
@@ -77,6 +78,12 @@ CONDITIONS: dict[str, Condition] = {
 """Name → (signal, random generator) → signal. What is beyond full scale is clipped, as a 16-bit file does."""
 
 
+def evaluate(fin: Fin, windows: NDArray) -> NDArray:
+    """(n, 2048) → (n, n_outputs): what a FIN on the CPU makes of some windows, without gradients."""
+    with torch.no_grad():
+        return fin(torch.from_numpy(np.ascontiguousarray(windows))).numpy()
+
+
 @cache
 def synthetic_clips() -> tuple[Signal, ...]:
     """64 clips of the made corpus: each of its voices in each emotion; they need no data."""
@@ -109,10 +116,8 @@ def score_clips(
     with threadpool_limits(1, "blas"):
         for number, clip in enumerate(clips):
             degraded = CONDITIONS[condition](clip, np.random.default_rng(number))
-            windows = np.ascontiguousarray(cut_windows(to_amplitude(quantise(degraded)[0])))
+            windows = cut_windows(to_amplitude(quantise(degraded)[0]))
             for start in range(0, len(windows), BATCH):
                 batch = windows[start : start + BATCH]
-                with torch.no_grad():
-                    imitation = fin(torch.from_numpy(batch))
-                accumulator.update(compute_feature(feature, batch), imitation.numpy())
+                accumulator.update(compute_feature(feature, batch), evaluate(fin, batch))
     return accumulator

@@ -95,10 +95,8 @@ def fingerprint(feature: Feature) -> str:
 
 
 def compute_feature(feature: Feature, windows: NDArray) -> Floats:
-    """(n, 2048) → (n, n_outputs) of one feature, a user's own or one of the five; errors are ValueErrors."""
-    if feature.function is None:
-        return compute_features(windows, [feature.name])[feature.name]
-    return _own_feature(feature, windows)
+    """(n, 2048) → (n, n_outputs) of one feature; errors as of `compute_features`."""
+    return compute_features(windows, [feature.name])[feature.name]
 
 
 def _own_feature(feature: Feature, windows: NDArray) -> Floats:
@@ -129,37 +127,36 @@ def compute_features(windows: NDArray, names: Iterable[str] = tuple(FEATURES)) -
     windows : (n, 2048), amplitude in [-1, 1]; any real dtype, taken as float32
     returns : name → (n, n_outputs) float32, in the feature's own unit
 
-    Raises ValueError for another shape, an unknown name, or windows that hold NaN or infinity.
+    Raises ValueError for another shape, an unknown name, windows that hold NaN or infinity, and if a user's
+    own closed form fails.
     """
-    names = tuple(names)
-    for name in names:
-        if name not in FEATURES:
-            raise ValueError(f"there is no feature {name!r}: the known ones are {', '.join(FEATURES)}")
+    features = [get_feature(name) for name in names]
     if windows.ndim != 2 or windows.shape[1] != WINDOW:
         raise ValueError(
             f"windows have the shape (n, {WINDOW}), got {windows.shape}: cut them with audio.cut_windows"
         )
-    results = {name: np.empty((len(windows), FEATURES[name].n_outputs), np.float32) for name in names}
+    results = {feature.name: np.empty((len(windows), feature.n_outputs), np.float32) for feature in features}
     for start in range(0, len(windows), BATCH):
         batch = np.ascontiguousarray(windows[start : start + BATCH], dtype=np.float32)
         if not np.isfinite(batch).all():
             raise ValueError("windows hold samples that are NaN or infinite: read them with audio.read_audio")
-        for name, values in _batch_features(batch, names).items():
+        for name, values in _batch_features(batch, features).items():
             results[name][start : start + BATCH] = values
     return results
 
 
-def _batch_features(batch: Floats, names: tuple[str, ...]) -> dict[str, Floats]:
-    results = {}
+def _batch_features(batch: Floats, features: list[Feature]) -> dict[str, Floats]:
+    names = {feature.name for feature in features}
+    results = {feature.name: _own_feature(feature, batch) for feature in features if feature.function}
     if "zcr" in names:
         results["zcr"] = zero_crossing_rate(batch)
     if "rms" in names:
         results["rms"] = root_mean_square(batch)
-    if {"chroma", "mfcc", "mel"} & set(names):
+    if {"chroma", "mfcc", "mel"} & names:
         power = power_spectrum(batch)
         if "chroma" in names:
             results["chroma"] = chroma(power)
-        if {"mfcc", "mel"} & set(names):
+        if {"mfcc", "mel"} & names:
             mel = power @ mel_filters().T
             if "mel" in names:
                 results["mel"] = mel

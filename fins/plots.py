@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from fins.compact import CompactFin
     from fins.features import Feature
-    from fins.train import StageStep
+    from fins.stages import StageStep
     from fins.training import Epoch
 
 GREY, BLUE, ORANGE = "0.45", "#2166ac", "#d6604d"

@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
-import torch
 import tyro
 from tqdm import tqdm
 
@@ -17,7 +15,14 @@ from fins.audio import cut_windows
 from fins.checkpoints import SHIPPED
 from fins.command import run_command
 from fins.compact import CompactFin
-from fins.conditions import CONDITIONS, SYNTHETIC, score_clips, store_clips, synthetic_clips
+from fins.conditions import (
+    CONDITIONS,
+    SYNTHETIC,
+    evaluate,
+    score_clips,
+    store_clips,
+    synthetic_clips,
+)
 from fins.features import FEATURES, compute_feature, get_feature
 from fins.plots import (
     plot_conditions,
@@ -26,7 +31,7 @@ from fins.plots import (
     plot_report,
     plot_true_against_imitated,
 )
-from fins.runs import RESULT, name_rows, read_json, write_json
+from fins.runs import RESULT, held_out, read_json, write_json
 from fins.scores import r2_text
 from fins.store import Store
 
@@ -105,7 +110,7 @@ def read_results(runs: tuple[Path, ...]) -> list[dict[str, Any]]:
         result = read_json(path)
         if KEYS - result.keys():
             raise ValueError(f"{path} is no result of fins.train")
-        if any(ROW_KEYS - row.keys() for row in result["r2"]) or not held_out(result):
+        if any(ROW_KEYS - row.keys() for row in result["r2"]) or not held_out(result["r2"]):
             raise ValueError(f"{path} has no R² of held-out windows")
         results.append({"run": str(run), **result})
     order = [*FEATURES, *(result["feature"] for result in results)]
@@ -139,11 +144,10 @@ def draw(
     for number, (store, table) in enumerate(by_store(degraded).items()):
         plot_conditions(out / f"conditions_{number}.png", table, f"R² uniform, {Path(store).stem}")
     clip = next(iter(store_clips(stores[0]))) if stores else synthetic_clips()[0]
-    windows = np.ascontiguousarray(cut_windows(clip))
+    windows = cut_windows(clip)
     for number, result in enumerate(results):
         feature, fin = get_feature(result["feature"]), load(result["run"])
-        with torch.no_grad():
-            imitation = fin(torch.from_numpy(windows)).numpy()
+        imitation = evaluate(fin, windows)
         plot_true_against_imitated(
             out / f"clip_{number}.png",
             compute_feature(feature, windows),
@@ -151,7 +155,7 @@ def draw(
             feature,
             result["run"],
         )
-        shown = {name: row["per_output"] for name, row in held_out(result).items()}
+        shown = {name: row["per_output"] for name, row in held_out(result["r2"]).items()}
         plot_r2_per_output(out / f"outputs_{number}.png", shown, f"{result['run']}: R² per output")
         if isinstance(fin, CompactFin):
             plot_learned(out / f"learned_{number}.png", fin, result["run"])
@@ -203,14 +207,9 @@ def describe_conditions(degraded: list[dict[str, Any]], config: ReportConfig) ->
     return "\n".join(lines).rstrip()
 
 
-def held_out(result: dict[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Name → R² row of windows that training never saw."""
-    return {name: row for name, row in name_rows(result["r2"]).items() if row["part"] in ("test", "all")}
-
-
 def columns_of(results: list[dict[str, Any]]) -> list[str]:
     """Names of the R² rows of any run; all corpora together first."""
-    names = list(dict.fromkeys(name for result in results for name in held_out(result)))
+    names = list(dict.fromkeys(name for result in results for name in held_out(result["r2"])))
     return sorted(names, key=lambda name: name != POOLED)
 
 
@@ -227,7 +226,7 @@ def describe(results: list[dict[str, Any]], columns: list[str]) -> str:
         if result["feature"] != last and result["feature"] in PUBLISHED:
             last = result["feature"]
             lines.append(published_line(last, columns))
-        rows = held_out(result)
+        rows = held_out(result["r2"])
         cells = [cell_of(rows.get(column)) for column in columns]
         seen = f", {result['windows_seen'] / 1e6:.2f} M windows" if result.get("windows_seen") else ""
         lines.append(
@@ -265,7 +264,7 @@ def bars_of(result: dict[str, Any], columns: list[str]) -> dict[str, Any]:
     """What the picture shows of one run: for mel the variance-weighted R², as it was published."""
     key = "variance_weighted" if result["feature"] == "mel" else "uniform"
     published = PUBLISHED.get(result["feature"], Published(0, None, None, None, None))
-    rows = held_out(result)
+    rows = held_out(result["r2"])
     return {
         "title": Path(result["run"]).name + (" (var.-weighted)" if key[0] == "v" else ""),
         "values": {name: rows[name][key] if name in rows else None for name in columns},

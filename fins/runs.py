@@ -126,3 +126,8 @@ def name_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]
             name += f" ({stem})" if stems.count(stem) == 1 else f" ({row['store']})"
         named[f"{name}, {part}"] = row
     return named
+
+
+def held_out(rows: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Of these, the rows of windows that training never saw."""
+    return {name: row for name, row in name_rows(rows).items() if row["part"] in ("test", "all")}

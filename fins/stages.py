@@ -59,6 +59,15 @@ class Learned:
     error: float
 
 
+@dataclass(frozen=True)
+class StageStep:
+    """One row of the history of a FIN that learns from noise."""
+
+    stage: str
+    step: int
+    loss: float
+
+
 Progress = Callable[[Stage, int, float], None]  # the stage, its steps so far, the last loss
 
 

@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from fins.audio import cut_windows
 from fins.checkpoints import WEIGHTS, save_fin
 from fins.command import run_command
 from fins.compact import CompactFin, MelFin, prune
-from fins.conditions import SYNTHETIC, score_clips, synthetic_clips
+from fins.conditions import SYNTHETIC, evaluate, score_clips, synthetic_clips
 from fins.features import compute_feature, fingerprint, get_feature
 from fins.networks import Fin, Topology, build_fin, count_parameters
 from fins.plots import (
@@ -33,6 +32,7 @@ from fins.runs import (
     RESULT,
     begin_run,
     held,
+    held_out,
     look_up_run,
     name_rows,
     write_history,
@@ -40,7 +40,7 @@ from fins.runs import (
 )
 from fins.scores import R2Accumulator, r2_text
 from fins.splits import PARTS, Protocol
-from fins.stages import SHARE, Learned, Stage, learn
+from fins.stages import SHARE, Learned, Stage, StageStep, learn
 from fins.streams import Reference, WindowStream
 from fins.training import Epoch, Fit, FitOptions, FitState, imitate, score, spread, validation_share
 
@@ -142,15 +142,6 @@ class StageBar:
             self.bar = None
 
 
-@dataclass(frozen=True)
-class StageStep:
-    """One row of the history of a FIN that learns from noise."""
-
-    stage: str
-    step: int
-    loss: float
-
-
 def main(config: TrainConfig) -> None:
     """Train, score, write; every number that is printed stands in the folder too."""
     started = time.monotonic()
@@ -249,12 +240,6 @@ def run(config: TrainConfig, out: Path, stream: WindowStream, tests: WindowStrea
     write_json(out / RESULT, result)  # last: its presence says that the run is whole
     print(describe_scores(rows))
     print(f"written to {out}")
-
-
-def evaluate(fin: Fin, windows: NDArray) -> NDArray:
-    """What a FIN makes of some windows, without gradients."""
-    with torch.no_grad():
-        return fin(torch.from_numpy(np.ascontiguousarray(windows))).numpy()
 
 
 def learn_from_noise(
@@ -410,8 +395,7 @@ def draw(
         windows = np.concatenate([cut_windows(clip) for clip in synthetic_clips()[::16]])
         truth, imitation, of = compute_feature(feature, windows), evaluate(fin, windows), "synthetic speech"
     plot_true_against_imitated(out / "true_against_imitated.png", truth, imitation, feature, f"{title}: {of}")
-    held_out = {name: row for name, row in name_rows(rows).items() if row["part"] in ("test", "all")}
-    scores = {name: row["per_output"] for name, row in held_out.items()}
+    scores = {name: row["per_output"] for name, row in held_out(rows).items()}
     plot_r2_per_output(out / "r2_per_output.png", scores, f"{title}: R² per output")
 
 
