@@ -54,13 +54,23 @@ def load_fin(path: Path) -> Fin:
 
     Raises ValueError if the file is missing, broken, or doesn't fit the topology that it names.
     """
+    return load_named_fin(path)[1]
+
+
+def load_named_fin(path: Path) -> tuple[dict[str, Any], Fin]:
+    """The same, and the header that `rebuild_fin` takes."""
     path = path / WEIGHTS if path.is_dir() else path
     tensors, header = load_tensors(path)
     try:
-        fin = build_fin(header["feature"], header["topology"], header["n_outputs"])
-        if header["topology"] == "pruned" and isinstance(fin, MelFin):
-            fin.bands = PrunedBandWeights(fin.bands.scale, len(tensors["bands.weights"]))
-        fin.load_state_dict(tensors)
+        return header, rebuild_fin(header, tensors)
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{path} holds no weights of a FIN of this version: train it again") from error
+
+
+def rebuild_fin(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Fin:
+    """A FIN from its header and its tensors by name, in evaluation mode."""
+    fin = build_fin(header["feature"], header["topology"], header["n_outputs"])
+    if header["topology"] == "pruned" and isinstance(fin, MelFin):
+        fin.bands = PrunedBandWeights(fin.bands.scale, len(tensors["bands.weights"]))
+    fin.load_state_dict(dict(tensors))
     return fin.eval()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection
 from typing import Literal
 
 import numpy as np
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 Protocol = Literal["random", "speaker"]
 PARTS = ("train", "validation", "test")
 SHARES = (0.70, 0.15, 0.15)
+VALIDATING = 0.1  # of the speakers that a fold leaves
 
 
 def split_utterances(utterances: dict[str, NDArray], protocol: Protocol, seed: int) -> NDArray:
@@ -20,8 +23,8 @@ def split_utterances(utterances: dict[str, NDArray], protocol: Protocol, seed: i
         originals that don't train
 
     `random` is stratified 70/15/15 by corpus and emotion and shares speakers between parts; equal files stay
-    together. `speaker` shares no speaker: 70/15/15 of each corpus's speakers, at least one in each part.
-    Raises ValueError for another protocol, or a corpus of fewer than three speakers under `speaker`.
+    together. `speaker` shares no speaker: 70/15/15 of each corpus's speakers, at least one in each part; a
+    corpus of one or two speakers trains. Raises ValueError for another protocol, or if no corpus has three.
     """
     n = len(utterances["id"])
     if protocol == "random":
@@ -37,12 +40,14 @@ def split_utterances(utterances: dict[str, NDArray], protocol: Protocol, seed: i
     stratum_of: dict[str, str] = {}
     for row in map(int, np.flatnonzero(original)):
         stratum_of.setdefault(units[row], strata[row])
+    if protocol == "speaker":
+        most = max(Counter(stratum_of.values()).values(), default=0)
+        if most < len(PARTS):
+            raise ValueError(f"the protocol speaker needs a corpus of 3 speakers, and the largest has {most}")
     part_of: dict[str, str] = {}
     rng = np.random.default_rng(seed)
     for stratum in sorted(set(stratum_of.values())):
         members = sorted(unit for unit, its in stratum_of.items() if its == stratum)
-        if protocol == "speaker" and len(members) < len(PARTS):
-            raise ValueError(f"{stratum} has {len(members)} speakers, and the protocol speaker needs 3")
         order = rng.permutation(len(members))
         for part, unit in zip(_part_sequence(len(members)), (members[i] for i in order), strict=True):
             part_of[unit] = part
@@ -51,6 +56,38 @@ def split_utterances(utterances: dict[str, NDArray], protocol: Protocol, seed: i
     for row in range(n):
         part = part_of.get(units[row], "unused")
         parts[row] = part if original[row] or part == "train" else "unused"
+    return parts
+
+
+def split_at_speakers(utterances: dict[str, NDArray], held_out: Collection[str], seed: int) -> NDArray:
+    """Test on these speakers, as published folds do; train and validate on the others.
+
+    utterances : as above; held_out : speakers as "corpus/speaker", each with an utterance
+    returns : as above. Of each corpus's other speakers a tenth validates, rounded down; if that is nobody,
+        one of the corpus with the most of them
+    Raises ValueError for a speaker without utterances, or if fewer than two speakers are left.
+    """
+    speakers = np.array([f"{c}/{s}" for c, s in _columns(utterances, "corpus", "speaker")], dtype=object)
+    unknown = sorted(set(held_out) - set(speakers))
+    if unknown:
+        raise ValueError(f"the stores have no utterance of {', '.join(unknown)}: give the store that has")
+    others: dict[str, list[str]] = {}
+    for speaker in sorted(set(speakers) - set(held_out)):
+        others.setdefault(speaker.rsplit("/", 1)[0], []).append(speaker)
+    if sum(map(len, others.values())) < 2:
+        raise ValueError("fewer than two speakers are left to train and to validate on: give more stores")
+    rng = np.random.default_rng(seed)
+    validating: set[str] = set()
+    for members in others.values():
+        order = rng.permutation(len(members))
+        validating |= {members[place] for place in order[: int(len(members) * VALIDATING)]}
+    if not validating:
+        most = max(others.values(), key=len)
+        validating = {most[rng.integers(len(most))]}
+    parts = np.full(len(speakers), "train", dtype=object)
+    parts[np.isin(speakers, list(validating))] = "validation"
+    parts[np.isin(speakers, list(held_out))] = "test"
+    parts[(utterances["augmented_from"] != "") & (parts != "train")] = "unused"
     return parts
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from fins.splits import split_utterances
+from fins.splits import split_at_speakers, split_utterances
 from fins.store import EMOTIONS
 
 
@@ -72,7 +72,46 @@ def test_the_same_seed_gives_the_same_split_and_another_another() -> None:
 
 
 def test_what_can_not_be_split_is_refused() -> None:
-    with pytest.raises(ValueError, match="2 speakers, and the protocol speaker needs 3"):
+    with pytest.raises(ValueError, match="needs a corpus of 3 speakers, and the largest has 2"):
         split_utterances(table(n_speakers=2), "speaker", 0)
     with pytest.raises(ValueError, match="known ones are random and speaker"):
         split_utterances(table(), "corpus", 0)  # type: ignore[arg-type]
+
+
+def test_a_corpus_of_two_speakers_trains_beside_a_larger_one() -> None:
+    large, small = table(n_speakers=6), table(n_speakers=2)
+    small["corpus"][:] = "small"
+    small["sha256"] = small["sha256"] + "-small"
+    both = {name: np.concatenate([large[name], small[name]]) for name in large}
+    parts = split_utterances(both, "speaker", seed=0)
+    assert set(parts[both["corpus"] == "small"]) == {"train"}
+    assert set(parts[both["corpus"] == "made"]) == {"train", "validation", "test"}
+
+
+def test_a_fold_tests_on_its_speakers_and_a_tenth_of_the_others_validates() -> None:
+    utterances = table(n_speakers=24, n_each=1, copies=True)
+    original = utterances["augmented_from"] == ""
+    for seed in range(5):
+        parts = split_at_speakers(utterances, ["made/s3", "made/s11"], seed)
+        speakers = {
+            part: set(utterances["speaker"][parts == part]) for part in ("train", "validation", "test")
+        }
+        assert speakers["test"] == {"s3", "s11"}
+        assert len(speakers["validation"]) == 2
+        assert speakers["train"] == {f"s{i}" for i in range(24)} - speakers["test"] - speakers["validation"]
+        assert set(parts[original]) == {"train", "validation", "test"}
+        assert set(parts[~original]) == {"train", "unused"}
+
+
+def test_a_fold_of_few_speakers_leaves_one_to_validate() -> None:
+    utterances = table(n_speakers=4)
+    parts = split_at_speakers(utterances, ["made/s0"], seed=1)
+    counts = {part: len(set(utterances["speaker"][parts == part])) for part in set(parts)}
+    assert counts == {"train": 2, "validation": 1, "test": 1}
+
+
+def test_folds_that_can_not_be_are_refused() -> None:
+    with pytest.raises(ValueError, match="no utterance of made/s9"):
+        split_at_speakers(table(), ["made/s9"], 0)
+    with pytest.raises(ValueError, match="fewer than two speakers are left"):
+        split_at_speakers(table(n_speakers=3), ["made/s0", "made/s1"], 0)

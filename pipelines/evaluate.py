@@ -1,0 +1,178 @@
+"""python -m pipelines.evaluate: judge a classifier on stores that it never saw, or several runs together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import tyro
+
+from fins.checkpoints import WEIGHTS
+from fins.command import run_command
+from fins.runs import RESULT, held, write_json
+from pipelines.results import (
+    PREDICTIONS,
+    Predictions,
+    answer,
+    describe_scores,
+    draw_scores,
+    part_facts,
+    read_predictions,
+    read_result,
+    scores_of,
+    seen_in_training,
+)
+from ser_heads.data import UtteranceTable
+from ser_heads.models import CLOSED_FORMS, load_model
+from ser_heads.training import Feed, predict
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Judge a classifier, by UAR, WA, F1 and their intervals.
+
+    With --store: on every utterance there that it neither trained on nor was chosen by. Without: by what one
+    run, or several folds together, said of their own test parts.
+    """
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Folders of pipelines.train; one if there is a --store."""
+    store: tuple[Path, ...] = ()
+    """Stores made by pipelines.prepare, as a rule of another corpus."""
+    out: Path | None = None
+    """Folder for the result; by default inside the run, named after the stores."""
+    seed: int = 0
+    """Of the resampling."""
+
+
+def main(config: EvaluateConfig) -> None:
+    """Predict or collect, score, write."""
+    started = time.monotonic()
+    if not config.runs:
+        raise ValueError("there is nothing to evaluate: give the folder of a run of pipelines.train")
+    if config.store and len(config.runs) > 1:
+        raise ValueError("with --store one run is evaluated at a time: give one folder")
+    results = [read_result(run) for run in config.runs]
+    if config.store:
+        facts, predictions = judge(config.runs[0], config.store)
+        name = "-".join(path.stem for path in config.store)
+    else:
+        facts, predictions = collect(config.runs, results)
+        name = "evaluation"
+    out = config.out or config.runs[0] / name
+    if out.resolve() in {run.resolve() for run in config.runs}:
+        raise ValueError(f"{out} holds the run itself: choose another --out")
+    model = ", ".join(dict.fromkeys(str(result["model"]) for result in results))
+    with held(out):
+        scores = scores_of(predictions, config.seed)
+        predictions.write(out / PREDICTIONS)
+        title = f"{model} on {', '.join(scores['per_corpus'])}"
+        pictures = draw_scores(out, scores, title)
+        result = {
+            "model": model,
+            "parameters": results[0]["parameters"],
+            "protocol": facts.pop("protocol", results[0]["protocol"]),
+            "runs": [run.name for run in config.runs],
+            "seed": config.seed,
+            **facts,
+            **scores,
+            "seconds": round(time.monotonic() - started, 1),
+        }
+        (out / "README.md").write_text(describe(result, title, pictures))
+        write_json(out / RESULT, result)
+    print("\n".join([*result["notes"], *describe_scores(result)]))
+    print(f"written to {out}")
+
+
+def judge(run: Path, stores: Sequence[Path]) -> tuple[dict[str, Any], Predictions]:
+    """What a run's model says of the utterances of stores that it didn't learn from."""
+    model, config, known = load_model(run / WEIGHTS)
+    closed_forms = config.model == "feature_cnn" and model.fins is None
+    table = UtteranceTable(stores, trimmed=not closed_forms)
+    names, checksums = seen_in_training(run)
+    columns = table.columns
+    seen = np.array([name in names for name in table.names]) | np.isin(columns["sha256"], list(checksums))
+    original = columns["augmented_from"] == ""
+    chosen = np.flatnonzero(original & ~seen)
+    if len(chosen) == 0:
+        raise ValueError(f"{run} learned from every utterance of the stores: give another store")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    outputs = (lambda u, c: table.stored_features(u, CLOSED_FORMS)) if closed_forms else None
+    feed = Feed(table, outputs, signal=not closed_forms)
+    predictions, used = answer(table, chosen, predict(model.to(device), feed, chosen, device), known)
+    wanted = set(columns["emotion"][chosen])
+    notes = [f"emotions that can be answered: {', '.join(predictions.labels)}"]
+    if "calm" in known and "calm" not in wanted and "neutral" in predictions.labels:
+        notes.append("calm counts as neutral: these utterances know no calm")
+    if (original & seen).any():
+        notes.append(f"{(original & seen).sum():,} utterances left out: the run learned from them")
+    if not used.all():
+        unknown = ", ".join(sorted(wanted - set(predictions.labels)))
+        notes.append(f"{(~used).sum():,} utterances left out: the model knows no {unknown}")
+    return {
+        "protocol": "corpus" if not seen.any() else "held-out utterances",
+        "parts": part_facts(table, {"test": chosen[used]}),
+        "n_left_out": {"learned_from": int((original & seen).sum()), "unknown_emotion": int((~used).sum())},
+        "notes": notes,
+    }, predictions
+
+
+def collect(runs: Sequence[Path], results: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], Predictions]:
+    """What several runs said of their test parts, as one table; folds share no test utterance."""
+    tables = [read_predictions(run / PREDICTIONS) for run in runs]
+    labels = tables[0].labels
+    if any(table.labels != labels for table in tables):
+        raise ValueError(
+            "the runs answer with different emotions: evaluate runs of the same corpora together"
+        )
+    together = Predictions(
+        [name for table in tables for name in table.names],
+        [speaker for table in tables for speaker in table.speakers],
+        [emotion for table in tables for emotion in table.truth],
+        [emotion for table in tables for emotion in table.answer],
+        np.concatenate([table.probabilities for table in tables]),
+        labels,
+    )
+    uars = [result["uar"] for result in results]
+    notes = []
+    if len(runs) > 1:
+        spread = np.std(uars, ddof=1)
+        notes.append(
+            f"mean UAR of {len(runs)} runs {100 * np.mean(uars):.1f} %, deviation {100 * spread:.1f} points"
+        )
+    return {
+        "uar_of_runs": {run.name: result["uar"] for run, result in zip(runs, results, strict=True)},
+        "mean_uar_of_runs": float(np.mean(uars)),
+        "parts": {
+            "test": {
+                "n_utterances": len(together.names),
+                "speakers": sorted(set(together.speakers)),
+            }
+        },
+        "notes": notes,
+    }, together
+
+
+def describe(result: dict[str, Any], title: str, pictures: list[str]) -> str:
+    """An evaluation as a page of Markdown."""
+    return "\n".join(
+        [
+            f"# {title}",
+            "",
+            *(f"- {note}" for note in result["notes"]),
+            "",
+            *describe_scores(result),
+            "",
+            *(f"![{name}]({name}.png)" for name in pictures),
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    run_command(main, EvaluateConfig, EvaluateConfig.__doc__ or "")

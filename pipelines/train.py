@@ -1,0 +1,290 @@
+"""python -m pipelines.train: train an emotion classifier, judge it on held-out utterances, write a folder."""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from fins.checkpoints import WEIGHTS
+from fins.command import run_command
+from fins.features import Floats
+from fins.networks import count_parameters
+from fins.runs import HISTORY, RESULT, begin_run, held, look_up_run, write_history, write_json
+from fins.splits import PARTS, Protocol, split_at_speakers, split_utterances
+from fins.store import EMOTIONS
+from pipelines.results import (
+    PREDICTIONS,
+    SPLIT,
+    answer,
+    describe_scores,
+    draw_scores,
+    part_facts,
+    scores_of,
+    write_split,
+)
+from ser_heads.data import UtteranceTable
+from ser_heads.fin_branch import FrozenOutputs
+from ser_heads.models import CLOSED_FORMS, Model, ModelConfig, build_model, save_model
+from ser_heads.plots import plot_learning_curves
+from ser_heads.training import EVALUATION_BATCH, Epoch, Feed, Options, State, Training, measure, predict
+
+CHECKPOINT = "checkpoint.safetensors"
+FROZEN_WEIGHTS = "frozen.safetensors"
+ENDING = 10.0  # seconds that scores, pictures and files take
+
+
+@dataclass(frozen=True)
+class TrainConfig(ModelConfig, Options):
+    """Train an emotion classifier in two phases, with FINs frozen and then finetuned.
+
+    It is judged on speakers or utterances that it never met; which epoch is kept is chosen on validation
+    utterances alone.
+    """
+
+    store: tuple[Path, ...] = ()
+    """Stores made by pipelines.prepare, to train, validate and test on."""
+    protocol: Protocol = "speaker"
+    """How utterances are divided: speaker (none shared) or random (by corpus and emotion; leaks speakers)."""
+    fold: str | None = None
+    """A published fold to test on, as corpus:number: ravdess:1 to 6, savee:1 to 4. Other speakers, of all
+    stores, train, and a tenth of them validates."""
+    seed: int = 0
+    """Of the split, the weights, and all that is drawn in training."""
+    minutes: float | None = None
+    """Budget: training ends in time for the result to be there when it is spent."""
+    out: Path | None = None
+    """Folder of the run; by default runs/<model>-<protocol or fold>-seed<seed>."""
+
+
+class ProgressBar:
+    """One bar an epoch, with the last validation's UAR."""
+
+    def __init__(self) -> None:
+        self.bar: tqdm | None = None
+
+    def __call__(self, state: State, done: int, n_steps: int) -> None:
+        if done == 1:
+            last = f", UAR {state.history[-1].validation_uar:.3f}" if state.history else ""
+            best = f", best {state.best_uar:.3f}" if state.history else ""
+            self.bar = tqdm(total=n_steps, unit=" batches", mininterval=0.5, leave=False)
+            self.bar.set_description(f"{state.phase}, epoch {state.epoch + 1}{last}{best}")
+        if self.bar is not None:
+            self.bar.update(1)
+            if done == n_steps:
+                self.bar.close()
+
+
+def main(config: TrainConfig) -> None:
+    """Train, score, write; every number that is printed stands in the folder too."""
+    started = time.monotonic()
+    check(config)
+    kind = config.fold.replace(":", "") if config.fold else config.protocol
+    out = config.out or Path("runs") / f"{config.model}-{kind}-seed{config.seed}"
+    torch.manual_seed(config.seed)
+    model, headers = build_model(part_of(config, ModelConfig))
+    closed_forms = config.model == "feature_cnn" and model.fins is None
+    table = UtteranceTable(config.store, trimmed=not closed_forms)
+    parts = divide(table, config)
+    with held(out):
+        run(config, out, model, headers, table, parts, started)
+
+
+def run(
+    config: TrainConfig,
+    out: Path,
+    model: Model,
+    headers: list[dict[str, Any]],
+    table: UtteranceTable,
+    parts: dict[str, NDArray[np.int64]],
+    started: float,
+) -> None:
+    """One run in its folder, from its start or from where it was killed."""
+    asked = {
+        **asdict(config),
+        "out": None,
+        "store": [str(path) for path in config.store],
+        "fin_weights": model.fins.digest() if model.fins is not None else "",
+        "stores_hold": [table.fact(number) for number in range(len(table.stores))],
+    }
+    if look_up_run(out, asked, free=("minutes",)) == "finished":
+        print(f"{out} holds the result of this very run already")
+        return
+    begin_run(out, asked)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    options = part_of(config, Options)
+    print(f"{config.model}: {count_parameters(model):,} parameters; on {device}")
+    for part, facts in part_facts(table, parts).items():
+        print(f"{part}: {facts['n_utterances']:,} utterances of {len(facts['speakers'])} speakers")
+
+    outputs = frozen_outputs(model, table, options.copies)
+    if not (out / CHECKPOINT).exists():
+        measure(model, Feed(table, outputs, signal=False), parts["train"])
+    training = Training(model, table, parts, options, outputs, out / CHECKPOINT, device, config.seed)
+    if config.minutes is not None:
+        afterwards = ENDING + 1.2 * evaluation_seconds(training, parts)
+        training.seconds = config.minutes * 60 - afterwards - (time.monotonic() - started)
+        if training.seconds <= 0:
+            raise ValueError(
+                f"{config.minutes:g} minutes are too few: what comes after training takes {afterwards:.0f} s"
+            )
+    state = training.run(ProgressBar())
+
+    known = [emotion for place, emotion in enumerate(EMOTIONS) if training.known[place]]
+    phases = {}
+    for phase, tensors, name in (
+        ("frozen", training.frozen_best, FROZEN_WEIGHTS),
+        ("finetuned", training.best, WEIGHTS),
+    ):
+        if phase == "frozen" and not any(row.phase == "finetuned" for row in state.history):
+            continue
+        model.load_state_dict(tensors)
+        save_model(out / name, tensors, part_of(config, ModelConfig), headers, known)
+        feed = training.feed if phase == "finetuned" else Feed(table, outputs, model.wavelets is not None)
+        predictions, used = answer(table, parts["test"], predict(model, feed, parts["test"], device), known)
+        scores = scores_of(predictions, config.seed)
+        phases[phase] = {key: scores[key] for key in ("uar", "wa", "macro_f1", "weighted_f1")}
+    predictions.write(out / PREDICTIONS)
+    write_split(out / SPLIT, table, parts)
+    write_history(out / HISTORY, state.history, Epoch)
+    title = f"{config.model}, {config.fold or config.protocol}, seed {config.seed}"
+    pictures = draw_scores(out, scores, title)
+    plot_learning_curves(out / "learning_curves.png", [asdict(row) for row in state.history], title)
+    result: dict[str, Any] = {
+        "model": config.model,
+        "parameters": count_parameters(model),
+        "protocol": config.protocol if config.fold is None else "speaker",
+        "fold": config.fold,
+        "seed": config.seed,
+        "parts": part_facts(table, parts),
+        "n_unknown_emotion": int((~used).sum()),
+        **scores,
+        "seconds": round(state.seconds, 1),
+        "stopped": state.stopped,
+        "epochs": len(state.history),
+        "validation_uar": state.best_uar,
+        "test_by_phase": phases,
+    }
+    (out / "README.md").write_text(describe(result, pictures))
+    write_json(out / RESULT, result)  # last: its presence says that the run is whole
+    print("\n".join(describe_scores(result)))
+    print(f"written to {out}")
+
+
+def check(config: TrainConfig) -> None:
+    """ValueError for options that can't be meant."""
+    if not config.store:
+        raise ValueError("there is nothing to train on: give --store, made by pipelines.prepare")
+    paths = [path.resolve() for path in config.store]
+    for path in paths:
+        if paths.count(path) > 1:
+            raise ValueError(f"the store {path} is given twice: once is enough")
+    if not 0 <= config.seed < 2**32:
+        raise ValueError("--seed is at least 0 and below 2 ** 32")
+    if config.frozen_epochs < 1 or config.batch_size < 2 or config.patience < 1:
+        raise ValueError("--frozen-epochs and --patience are at least 1, --batch-size at least 2")
+    if config.finetuned_epochs < 0 or config.copies < 0:
+        raise ValueError("--finetuned-epochs and --copies are at least 0")
+    if not 0 <= config.label_smoothing < 1:
+        raise ValueError("--label-smoothing is at least 0 and below 1")
+    for option in ("learning_rate", "finetuning_rate", "fin_rate", "minutes"):
+        value = getattr(config, option)
+        if value is not None and not (value > 0 and math.isfinite(value)):
+            raise ValueError(f"--{option.replace('_', '-')} is a number above 0")
+
+
+def part_of(config: TrainConfig, kind: type) -> Any:
+    """The options of one of the dataclasses that the command line is made of."""
+    return kind(**{its.name: getattr(config, its.name) for its in fields(kind)})
+
+
+def divide(table: UtteranceTable, config: TrainConfig) -> dict[str, NDArray[np.int64]]:
+    """Part → its utterances."""
+    if config.fold is not None:
+        if config.protocol != "speaker":
+            raise ValueError("a published fold shares no speaker: it goes with --protocol speaker")
+        assigned = split_at_speakers(table.columns, speakers_of(config.fold), config.seed)
+    else:
+        assigned = split_utterances(table.columns, config.protocol, config.seed)
+    parts = {part: np.flatnonzero(assigned == part) for part in PARTS}
+    empty = [part for part, rows in parts.items() if len(rows) == 0]
+    if empty:
+        raise ValueError(f"too few utterances in the stores: none is left for {' and '.join(empty)}")
+    return parts
+
+
+def speakers_of(fold: str) -> list[str]:
+    """The test speakers of a published fold, as corpus/speaker."""
+    with (files("data_manifests") / "folds.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    chosen = [f"{row['corpus']}/{row['speaker']}" for row in rows if f"{row['corpus']}:{row['fold']}" == fold]
+    if not chosen:
+        known = dict.fromkeys(f"{row['corpus']}:{row['fold']}" for row in rows)
+        raise ValueError(f"there is no fold {fold!r}: the known ones are {', '.join(known)}")
+    return chosen
+
+
+def frozen_outputs(model: Model, table: UtteranceTable, n_copies: int) -> Callable[[int, int], Floats] | None:
+    """What a model's frozen FINs make of utterances, kept beside the stores; or the stores' closed forms."""
+    if model.fins is not None:
+        with tqdm(total=len(table), unit=" utterances", desc="frozen FINs", leave=False) as bar:
+            return FrozenOutputs(model.fins, table, n_copies, bar.update)
+    if model.wavelets is None:
+        return lambda utterance, copy: table.stored_features(utterance, CLOSED_FORMS)
+    return None
+
+
+def evaluation_seconds(training: Training, parts: dict[str, NDArray[np.int64]]) -> float:
+    """What predicting the test part takes, as measured now on a batch of validation utterances."""
+    sample = parts["validation"][:EVALUATION_BATCH]
+    start = time.monotonic()
+    predict(training.model, training.feed, sample, training.device)
+    return (time.monotonic() - start) * len(parts["test"]) / len(sample)
+
+
+def describe(result: dict[str, Any], pictures: list[str]) -> str:
+    """A run as a page of Markdown."""
+    parts = result["parts"]
+    lines = [
+        f"# {result['model']}, {result['fold'] or result['protocol']}, seed {result['seed']}",
+        "",
+        f"{result['parameters']:,} parameters; trained for {result['seconds']:,.0f} s, {result['epochs']} "
+        f"epochs (ended by: {result['stopped']}).",
+        "",
+        *describe_scores(result),
+        "",
+        "| part | utterances | speakers |",
+        "|---|--:|---|",
+        *(
+            f"| {part} | {facts['n_utterances']:,} | {name_speakers(facts['speakers'])} |"
+            for part, facts in parts.items()
+        ),
+        "",
+        f"The epoch was chosen by UAR on the validation part ({100 * result['validation_uar']:.1f} %); the "
+        "test part had no say in it.",
+        "",
+        *(f"![{name.replace('_', ' ')}]({name}.png)" for name in [*pictures, "learning_curves"]),
+        "",
+    ]
+    if len(result["test_by_phase"]) > 1:
+        frozen, tuned = (100 * result["test_by_phase"][phase]["uar"] for phase in ("frozen", "finetuned"))
+        lines[4:4] = [f"Test UAR with frozen FINs {frozen:.1f} %, finetuned {tuned:.1f} %.", ""]
+    return "\n".join(lines)
+
+
+def name_speakers(speakers: list[str]) -> str:
+    return ", ".join(speakers) if len(speakers) <= 12 else f"{len(speakers)}"
+
+
+if __name__ == "__main__":
+    run_command(main, TrainConfig, TrainConfig.__doc__ or "")

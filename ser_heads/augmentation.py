@@ -1,0 +1,90 @@
+"""What training utterances go through: the whole signal once a copy, and its frames anew in each epoch."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from fins.audio import SAMPLE_RATE, Signal
+
+SPEED = 1.2  # a copy is at most so much faster or slower, pitch and formants with it
+SNR = (15.0, 40.0)  # dB, of the noise that half of the copies get
+GAIN = 10.0  # dB, up or down
+
+
+def perturb(signal: Signal, utterance: str, copy: int) -> Signal:
+    """A copy of (n_samples,) in another voice, pace, level and noise; copy 0 is the signal itself.
+
+    Which one depends on the utterance's name and the copy's number alone, so that every branch, epoch and run
+    hears the same copies.
+    """
+    if copy == 0:
+        return signal
+    import soxr
+
+    rng = np.random.default_rng([zlib.crc32(utterance.encode()), copy])
+    rate = SPEED ** rng.uniform(-1, 1)
+    perturbed = soxr.resample(signal, SAMPLE_RATE * rate, SAMPLE_RATE, quality="MQ")
+    if rng.random() < 0.5:
+        level = np.sqrt(np.mean(np.square(perturbed))) * 10 ** (-rng.uniform(*SNR) / 20)
+        perturbed = perturbed + level * rng.standard_normal(len(perturbed))
+    gain = min(10 ** (rng.uniform(-GAIN, GAIN) / 20), 1 / max(np.abs(perturbed).max(), 1e-9))
+    return (gain * perturbed).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Of frames, (batch, time, feature), drawn from a generator; sizes are the most that can be drawn."""
+
+    stretch: float = 1.16
+    """Longer or shorter by this factor: another pace, the same pitch."""
+    n_masks: int = 2
+    """Runs of bands, and runs of frames, that are set to zero, the mean."""
+    masked_bands: int = 20
+    masked_time: float = 0.15
+    mixup: float = 0.3
+    """Both parameters of the beta distribution from which shares of two utterances are drawn; 0 for none."""
+
+    def stretched(self, frames: Tensor, n_frames: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        """(batch, time, feature) and (batch,) → the same of other lengths, by linear interpolation."""
+        draw = torch.rand(len(frames), generator=generator).to(frames.device) * 2 - 1
+        wanted = (n_frames * self.stretch**draw).long().clamp_min(1)
+        step = (n_frames - 1) / (wanted - 1).clamp_min(1)
+        place = torch.arange(int(wanted.max()), device=frames.device) * step[:, None]
+        place = torch.minimum(place, (n_frames - 1)[:, None])  # (batch, time)
+        before = place.long()
+        after = torch.minimum(before + 1, (n_frames - 1)[:, None])
+        rows = torch.arange(len(frames), device=frames.device)[:, None]
+        share = (place - before)[..., None]
+        return torch.lerp(frames[rows, before], frames[rows, after], share), wanted
+
+    def masked(self, frames: Tensor, n_frames: Tensor, bands: slice, generator: Generator) -> Tensor:
+        """Runs of frames, and of the features of a spectrum, at zero."""
+        n_bands = bands.stop - bands.start
+        time = torch.arange(frames.shape[1], device=frames.device)
+        band = torch.arange(n_bands, device=frames.device)
+        keep_time = torch.ones(frames.shape[:2], dtype=torch.bool, device=frames.device)
+        keep_band = torch.ones(len(frames), n_bands, dtype=torch.bool, device=frames.device)
+        for _ in range(self.n_masks):
+            draws = torch.rand(4, len(frames), 1, generator=generator).to(frames.device)
+            width = draws[0] * self.masked_time * n_frames[:, None]
+            start = draws[1] * (n_frames[:, None] - width)
+            keep_time &= (time < start) | (time >= start + width)
+            width = draws[2] * min(self.masked_bands, n_bands / 4)
+            start = draws[3] * (n_bands - width)
+            keep_band &= (band < start) | (band >= start + width)
+        masked = frames * keep_time[..., None]
+        masked[..., bands] = masked[..., bands] * keep_band[:, None]
+        return masked
+
+    def shares(self, n: int, generator: Generator) -> tuple[float, Tensor]:
+        """One utterance's share of a mix, and (n,) which other one each is mixed with."""
+        order = torch.randperm(n, generator=generator)
+        if self.mixup == 0:
+            return 1.0, order
+        seed = int(torch.randint(2**31, (), generator=generator))
+        return float(np.random.default_rng(seed).beta(self.mixup, self.mixup)), order

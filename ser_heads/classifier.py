@@ -1,0 +1,213 @@
+"""The classifier: branches turn an utterance into frames, a head turns the frames into eight logits."""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor, nn
+
+from fins.store import EMOTIONS
+from ser_heads.attention import AttentiveStatistics, MaskedBatchNorm, mask_until
+from ser_heads.augmentation import Augmentation
+from ser_heads.data import Batch
+from ser_heads.fin_branch import FinBranch
+from ser_heads.wavelet_branch import WaveletBranch
+
+SPECTRUM = 64  # outputs from which a feature counts as a spectrum
+POWERS = {"mel": 1e-10, "rms": 1e-10}  # feature → power below which nothing is heard: these go in as decibels
+
+
+class Scaling(nn.Module):
+    """FIN outputs → frames of about one: powers in decibels, less each utterance's mean, over the deviation.
+
+    The mean of an utterance is its level and its channel: another microphone, room or distance. Buffers are
+    set by `calibrate`, on training utterances.
+    """
+
+    deviation: Tensor
+
+    def __init__(self, slices: dict[str, slice]) -> None:
+        super().__init__()
+        self.slices = slices
+        self.n_outputs = max(its.stop for its in slices.values())
+        self.register_buffer("deviation", torch.ones(self.n_outputs))
+
+    def centred(self, outputs: Tensor, mask: Tensor) -> Tensor:
+        """(batch, time, n_outputs) → the same shape; 0 where the mask (batch, time) shows padding."""
+        parts = []
+        for name, its in self.slices.items():
+            part = outputs[..., its]
+            if name in POWERS:
+                power = part.square() if name == "rms" else part
+                part = 10 * torch.log10(power.clamp_min(POWERS[name]))
+            parts.append(part)
+        there = mask[..., None]
+        values = torch.cat(parts, dim=-1) * there
+        mean = values.sum(dim=1, keepdim=True) / there.sum(dim=1, keepdim=True)
+        return (values - mean) * there
+
+    def forward(self, outputs: Tensor, mask: Tensor) -> Tensor:
+        return self.centred(outputs, mask) / self.deviation
+
+    def calibrate(self, deviation: Tensor) -> None:
+        """deviation : (n_outputs,) of centred frames; what doesn't vary is left as it is."""
+        self.deviation.copy_(torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation)))
+
+
+class SpectrumStem(nn.Module):
+    """Small 2-D convolutions over a spectrum and time: (batch, time, bands) → (batch, n_features, time / 2).
+
+    They see the same pattern in whatever band it is, so that a voice a little higher is no other voice.
+    """
+
+    def __init__(self, n_bands: int, n_kernels: tuple[int, int, int], dropout: float) -> None:
+        super().__init__()
+        first, second, third = n_kernels
+        self.convolutions = nn.ModuleList(
+            [
+                nn.Conv2d(1, first, 5, (2, 2), 2, bias=False),
+                nn.Conv2d(first, second, 3, (2, 1), 1, bias=False),
+                nn.Conv2d(second, third, 3, (2, 1), 1, bias=False),
+            ]
+        )
+        self.norms = nn.ModuleList(MaskedBatchNorm(n) for n in n_kernels)
+        self.dropout = nn.Dropout(dropout)
+        self.n_features = third * -(-n_bands // 8)
+
+    def forward(self, spectrum: Tensor, mask: Tensor) -> Tensor:
+        hidden = spectrum.transpose(1, 2)[:, None]  # (batch, 1, band, time)
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            hidden = convolution(hidden)  # halves the bands; the first one also the time
+            hidden = torch.relu(norm(hidden, mask)) * mask[:, None, None]
+        return self.dropout(hidden).flatten(1, 2)
+
+
+class DilatedBlock(nn.Module):
+    """Dilated convolution over time, norm, ReLU, dropout, and a way around it: (batch, channel, time)."""
+
+    def __init__(self, n_inputs: int, n_channels: int, dilation: int, dropout: float) -> None:
+        super().__init__()
+        self.convolution = nn.Conv1d(n_inputs, n_channels, 3, padding=dilation, dilation=dilation, bias=False)
+        self.norm = MaskedBatchNorm(n_channels)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
+        hidden = self.dropout(torch.relu(self.norm(self.convolution(frames), mask))) * mask[:, None]
+        return hidden + frames if hidden.shape == frames.shape else hidden
+
+
+class TemporalHead(nn.Module):
+    """Frames → eight logits: a 2-D stem over spectra, dilated convolutions over time, the outputs of all
+    layers together, attentive statistics pooling.
+
+    frames : (batch, time, feature), 0 where the mask (batch, time) shows padding; spectra : which features
+    are the bands of a spectrum; summary : (batch, n_summary) of an utterance as a whole, beside the frames
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        spectra: list[slice],
+        n_summary: int = 0,
+        n_kernels: tuple[int, int, int] = (16, 24, 32),
+        n_channels: int = 160,
+        n_pooled: int = 256,
+        dropout: float = 0.3,
+    ) -> None:
+        super().__init__()
+        self.spectra = spectra
+        banded = {place for its in spectra for place in range(its.start, its.stop)}
+        self.plain = [place for place in range(n_features) if place not in banded]
+        self.stems = nn.ModuleList(
+            SpectrumStem(its.stop - its.start, n_kernels, dropout / 2) for its in spectra
+        )
+        n_inputs = len(self.plain) + sum(int(stem.n_features) for stem in self.stems)  # type: ignore[misc, arg-type]
+        sizes = (n_inputs, n_channels, n_channels, n_channels)
+        self.blocks = nn.ModuleList(
+            DilatedBlock(size, n_channels, dilation, dropout)
+            for size, dilation in zip(sizes, (1, 1, 2, 4), strict=True)
+        )
+        self.together = nn.Conv1d(len(sizes) * n_channels, n_pooled, 1, bias=False)
+        self.together_norm = MaskedBatchNorm(n_pooled)
+        self.pool = AttentiveStatistics(n_pooled, n_pooled // 4)
+        self.logits = nn.Sequential(
+            nn.BatchNorm1d(2 * n_pooled + n_summary),
+            nn.Dropout(dropout),
+            nn.Linear(2 * n_pooled + n_summary, len(EMOTIONS)),
+        )
+
+    def forward(self, frames: Tensor, mask: Tensor, summary: Tensor | None = None) -> Tensor:
+        halved = mask[:, ::2]  # the first layer takes every second frame
+        inputs = [stem(frames[..., its], halved) for stem, its in zip(self.stems, self.spectra, strict=True)]
+        hidden = torch.cat([*inputs, frames[:, ::2, self.plain].transpose(1, 2)], dim=1)
+        layers = []
+        for block in self.blocks:
+            hidden = block(hidden, halved)
+            layers.append(hidden)
+        together = torch.relu(self.together_norm(self.together(torch.cat(layers, dim=1)), halved))
+        pooled = self.pool(together, halved)  # (batch, 2 * n_pooled)
+        if summary is not None:
+            pooled = torch.cat([pooled, summary], dim=1)
+        return self.logits(pooled)
+
+
+class Classifier(nn.Module):
+    """Branches and a head: a batch of utterances → (batch, 8) logits, in the order of EMOTIONS.
+
+    One of the branches may be missing. Padding changes nothing: an utterance has the same logits in any
+    batch.
+    """
+
+    def __init__(self, fins: FinBranch | None, wavelets: WaveletBranch | None, **head: float) -> None:
+        super().__init__()
+        if fins is None and wavelets is None:
+            raise ValueError("a classifier has a FIN branch, a wavelet branch or both")
+        self.fins, self.wavelets = fins, wavelets
+        self.scaling = Scaling(fins.slices) if fins is not None else None
+        slices = fins.slices if fins is not None else {}
+        self.spectra = [its for its in slices.values() if its.stop - its.start >= SPECTRUM]
+        n_features = fins.n_outputs if fins is not None else 0
+        n_summary = 0
+        if wavelets is not None:
+            n_features += wavelets.config.n_features
+            n_summary = wavelets.config.n_summary
+        self.head = TemporalHead(n_features, self.spectra, n_summary, **head)  # type: ignore[arg-type]
+
+    def forward(
+        self, batch: Batch, augmentation: Augmentation | None = None, generator: Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Logits, and the targets that belong to them: shares of the emotions, (batch, 8) each.
+
+        augmentation : of training utterances, drawn from the generator
+        """
+        n_frames, summary = batch.n_frames, None
+        parts = []
+        if self.fins is not None and self.scaling is not None:
+            outputs = batch.outputs
+            if outputs is None:
+                assert batch.signal is not None
+                outputs = self.fins(batch.signal, batch.n_samples)
+            parts.append(self.scaling(outputs, mask_until(n_frames, outputs.shape[1])))
+        if self.wavelets is not None:
+            assert batch.signal is not None
+            heard = self.wavelets(batch.signal, batch.n_samples)
+            parts.append(heard.sequence.transpose(1, 2))
+            summary = heard.summary
+        frames = torch.cat(parts, dim=2)  # (batch, time, feature)
+        targets = nn.functional.one_hot(batch.emotion, len(EMOTIONS)).to(frames.dtype)
+        if augmentation is not None:
+            assert generator is not None
+            frames, n_frames = augmentation.stretched(frames, n_frames, generator)
+            frames = frames * mask_until(n_frames, frames.shape[1])[..., None]
+            for bands in self.spectra:
+                frames = augmentation.masked(frames, n_frames, bands, generator)
+            share, other = augmentation.shares(len(frames), generator)
+            other = other.to(frames.device)
+            frames = torch.lerp(frames[other], frames, share)
+            targets = torch.lerp(targets[other], targets, share)
+            n_frames = torch.maximum(n_frames, n_frames[other]) if share < 1 else n_frames
+            summary = torch.lerp(summary[other], summary, share) if summary is not None else None
+        return self.head(frames, mask_until(n_frames, frames.shape[1]), summary), targets
+
+    def penalty(self) -> Tensor | None:
+        """How far the wavelet kernels are from perfect reconstruction, where there are any."""
+        return self.wavelets.penalty() if self.wavelets is not None else None

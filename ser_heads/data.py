@@ -1,0 +1,140 @@
+"""Utterances of several stores as one table, and batches of them in which nothing but padding is added."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fins.audio import HOP, WINDOW, Signal, cut_windows
+from fins.store import EMOTIONS, Store, to_amplitude
+
+QUIET = 45.0  # dB below an utterance's loudest window: quieter ends are cut off
+POOL = 8  # batches of training utterances that are sorted by length together
+
+
+class UtteranceTable:
+    """The utterances of stores in their order; sound is read when it is asked for.
+
+    columns : as in `Store.utterances`; store, row : (n,) where each utterance lies; names : "corpus/id";
+    speakers : "corpus/speaker"; emotion : (n,) places in EMOTIONS
+    trimmed : leave out what is quiet at both ends
+    """
+
+    def __init__(self, paths: Sequence[Path], trimmed: bool = True) -> None:
+        self.stores = [Store(path) for path in paths]
+        self.trimmed = trimmed
+        names = self.stores[0].utterances
+        self.columns = {
+            name: np.concatenate([store.utterances[name] for store in self.stores]) for name in names
+        }
+        counts = [store.n_utterances for store in self.stores]
+        self.store = np.repeat(np.arange(len(counts)), counts)
+        self.row = np.concatenate([np.arange(n) for n in counts])
+        corpora = self.columns["corpus"]
+        self.names = [f"{corpus}/{name}" for corpus, name in zip(corpora, self.columns["id"], strict=True)]
+        self.speakers = np.array(
+            [f"{c}/{s}" for c, s in zip(corpora, self.columns["speaker"], strict=True)], dtype=object
+        )
+        self._lengths: NDArray[np.int64] | None = None
+        self.emotion = np.array([EMOTIONS.index(emotion) for emotion in self.columns["emotion"]])
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def signal(self, utterance: int) -> Signal:
+        """(n_samples,) float32 in [-1, 1), at least one window long."""
+        signal = to_amplitude(self.stores[self.store[utterance]].signal(int(self.row[utterance])))
+        return trim(signal) if self.trimmed else signal
+
+    def lengths(self) -> NDArray[np.int64]:
+        """(n,) samples of each signal, to put those of a length side by side."""
+        if self._lengths is None:
+            self._lengths = np.array([len(self.signal(utterance)) for utterance in range(len(self))])
+        return self._lengths
+
+    def stored_features(self, utterance: int, names: Sequence[str]) -> NDArray[np.float32]:
+        """(n_windows, n_outputs): closed forms of the whole utterance, as the store holds them."""
+        store = self.stores[self.store[utterance]]
+        windows = store.window_slice(int(self.row[utterance]))
+        return np.concatenate([store.labels(name, windows.start, windows.stop) for name in names], axis=1)
+
+    def fact(self, number: int) -> str:
+        """What tells one of the stores from another, or from itself before it was made again."""
+        store = self.stores[number]
+        return f"{store.file.attrs.get('identity', '')} {store.n_utterances} {store.n_windows}"
+
+    def close(self) -> None:
+        for store in self.stores:
+            store.close()
+
+
+def trim(signal: Signal) -> Signal:
+    """Without the windows at both ends that are 45 dB below the loudest; the others stay where they are on
+    the grid of windows. Of silence everything is left."""
+    if len(signal) < WINDOW:
+        return np.pad(signal, (0, WINDOW - len(signal)))
+    energy = np.square(cut_windows(signal)).sum(axis=1)
+    heard = np.flatnonzero(energy >= energy.max() * 10 ** (-QUIET / 10))
+    return signal[heard[0] * HOP : heard[-1] * HOP + WINDOW]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Utterances side by side, padded with zeros at their ends.
+
+    signal : (batch, n_samples) float32, or None where FIN outputs are all that the model needs
+    n_samples, n_frames : (batch,) int64, of each utterance
+    outputs : (batch, time, n_outputs) of FINs, or None where the model computes them
+    emotion : (batch,) int64, places in EMOTIONS
+    """
+
+    n_samples: Tensor
+    n_frames: Tensor
+    emotion: Tensor
+    signal: Tensor | None = None
+    outputs: Tensor | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        moved: dict[str, Any] = {
+            name: None if tensor is None else tensor.to(device) for name, tensor in vars(self).items()
+        }
+        return Batch(**moved)
+
+
+def count_frames(n_samples: Tensor) -> Tensor:
+    """(batch,) windows of utterances of so many samples; one that is shorter than a window has one."""
+    return (n_samples - WINDOW).clamp_min(0) // HOP + 1
+
+
+def pad(rows: Sequence[NDArray[np.float32]]) -> Tensor:
+    """(n, ...) each → (batch, most n, ...), zeros where a row has ended."""
+    padded = np.zeros((len(rows), max(map(len, rows)), *rows[0].shape[1:]), np.float32)
+    for place, row in enumerate(rows):
+        padded[place, : len(row)] = row
+    return torch.from_numpy(padded)
+
+
+def length_batches(
+    lengths: NDArray[np.int64], size: int, rng: np.random.Generator | None = None
+) -> list[NDArray[np.int64]]:
+    """Places of rows, batches of about equal lengths, so that little is padding; with a generator, shuffled.
+
+    lengths : (n,); size : most rows of a batch
+    """
+    if rng is None:
+        order = np.argsort(lengths, kind="stable")
+        return [order[start : start + size] for start in range(0, len(order), size)]
+    # sorted within pools of shuffled rows: which rows meet differs in each epoch
+    order = rng.permutation(len(lengths))
+    batches = []
+    for pool in np.array_split(order, -(-len(order) // (POOL * size))):
+        ordered = pool[np.argsort(lengths[pool], kind="stable")]
+        batches += np.array_split(ordered, -(-len(pool) // size))
+    return [batches[place] for place in rng.permutation(len(batches))]

@@ -1,0 +1,132 @@
+"""Every model by its name: built from one configuration, saved with it, and built again from the file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from torch import Tensor
+
+from fins.checkpoints import SHIPPED, load_named_fin, load_tensors, rebuild_fin, save_tensors
+from fins.compact import MelFin, prune
+from fins.features import FEATURES
+from fins.networks import Fin
+from ser_heads.classifier import Classifier
+from ser_heads.fin_branch import FinBranch
+from ser_heads.references.feature_cnn import FeatureCnn
+from ser_heads.wavelet_branch import WaveletBranch, WaveletConfig
+from ser_heads.wavelet_packet import Sharing
+
+ModelName = Literal["fin", "wavelet", "fin_wavelet", "feature_cnn"]
+Model = Classifier | FeatureCnn
+FINS_OF = {
+    "fin": ("mel", "rms", "zcr"),
+    "wavelet": (),
+    "fin_wavelet": ("mel", "rms", "zcr"),
+    "feature_cnn": (),
+}
+"""Model → the FINs that it has where none are named."""
+CLOSED_FORMS = tuple(FEATURES)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What a classifier is built from; saved beside its weights."""
+
+    model: ModelName = "fin_wavelet"
+    """fin, wavelet, both, or the published head on averages (feature_cnn), of closed forms or of --fins."""
+    fins: tuple[str, ...] | None = None
+    """FINs by name or folder of a run; by default mel, rms and zcr, and none for feature_cnn."""
+    wavelet: str = "sym10"
+    """Where the wavelet packets start, as PyWavelets names it."""
+    depth: int = 5
+    """Levels of the wavelet packets, 1 to 10."""
+    sharing: Sharing = "tree"
+    """Kernels of the wavelet packets: one pair for the tree, for each level, or for each node."""
+    share_bands: bool = True
+    """One network over all bands; else each band has its own."""
+
+
+def build_model(config: ModelConfig) -> tuple[Model, list[dict[str, Any]]]:
+    """A model with random weights but for its FINs, and the headers of these.
+
+    Compact FINs of mel and mfcc are pruned: their weights that are zero stay zero.
+    Raises ValueError for a FIN that can't be loaded, a feature that two FINs imitate, or a model without its
+    FINs.
+    """
+    if config.model not in get_args(ModelName):
+        raise ValueError(f"there is no model {config.model!r}: the known ones are {', '.join(FINS_OF)}")
+    names = FINS_OF[config.model] if config.fins is None else config.fins
+    headers, fins = [], []
+    for name in names:
+        header, fin = load_named_fin(SHIPPED.get(name, Path(name)))
+        if isinstance(fin, MelFin) and header["topology"] == "compact":
+            # else finetuning would make strong bins leak into bands that are 80 dB below
+            prune(fin)
+            header = {**header, "topology": "pruned"}
+        headers.append(header)
+        fins.append(fin)
+    return assemble(config, headers, fins), headers
+
+
+def assemble(config: ModelConfig, headers: Sequence[Mapping[str, Any]], fins: Sequence[Fin]) -> Model:
+    """A model around its FINs."""
+    keys = [header["feature"].replace(".", "_") for header in headers]
+    twice = sorted({key for key in keys if keys.count(key) > 1})
+    if twice:
+        raise ValueError(f"two FINs imitate {twice[0]}: give each feature once")
+    branch = FinBranch(dict(zip(keys, fins, strict=True))) if fins else None
+    if config.model == "feature_cnn":
+        return FeatureCnn(branch, sum(feature.n_outputs for feature in FEATURES.values()))
+    if (branch is None) != (config.model == "wavelet"):
+        takes = "takes no FINs" if config.model == "wavelet" else "needs at least one FIN"
+        raise ValueError(f"the model {config.model} {takes}: change --fins")
+    wavelets = None
+    if config.model != "fin":
+        wavelets = WaveletBranch(
+            WaveletConfig(config.wavelet, config.depth, config.sharing, share_bands=config.share_bands)
+        )
+    return Classifier(branch, wavelets)
+
+
+def save_model(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    config: ModelConfig,
+    headers: Sequence[Mapping[str, Any]],
+    emotions: Sequence[str],
+) -> None:
+    """Write a model's weights with what is needed to build it again.
+
+    emotions : that it was trained on; it never answers with another one
+    """
+    header = {"config": asdict(config), "fins": list(headers), "emotions": list(emotions)}
+    save_tensors(path, tensors, header)
+
+
+def load_model(path: Path) -> tuple[Model, ModelConfig, tuple[str, ...]]:
+    """A model in evaluation mode on the CPU, its configuration, and the emotions that it knows.
+
+    Raises ValueError if the file is missing, broken, or holds no model of this version.
+    """
+    tensors, header = load_tensors(path)
+    try:
+        config = ModelConfig(
+            **{**header["config"], "fins": header["config"]["fins"] and tuple(header["config"]["fins"])}
+        )
+        fins = []
+        for fin in header["fins"]:
+            prefix = f"fins.fins.{fin['feature'].replace('.', '_')}."
+            own = {
+                name.removeprefix(prefix): tensor
+                for name, tensor in tensors.items()
+                if name.startswith(prefix)
+            }
+            fins.append(rebuild_fin(fin, own))
+        model = assemble(config, header["fins"], fins)
+        model.load_state_dict(tensors)
+        return model.eval(), config, tuple(header["emotions"])
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} holds no classifier of this version: train it again") from error

@@ -1,0 +1,434 @@
+"""Training a classifier in phases: on frozen FINs' kept outputs, then everything on waveforms."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fins.audio import HOP, WINDOW
+from fins.checkpoints import load_tensors, save_tensors
+from fins.features import Floats
+from fins.store import EMOTIONS
+from ser_heads.augmentation import Augmentation, perturb
+from ser_heads.classifier import Classifier
+from ser_heads.data import Batch, UtteranceTable, count_frames, length_batches, pad
+from ser_heads.models import Model
+from ser_heads.scores import metrics
+
+Phase = Literal["frozen", "finetuned"]
+Stop = Literal["", "converged", "epochs", "minutes"]
+WARM_UP = 0.15  # share of a phase in which the rate rises; then it falls to zero along a cosine
+AVERAGING = 0.99  # of the weights that are validated, tested and kept: a moving average over steps
+CALIBRATION = 200  # utterances, at least, if there are so many
+LARGEST_GRADIENT = 5.0  # length of all gradients together
+EVALUATION_BATCH = 64  # utterances
+FROZEN_SHARE = 0.6  # of a budget of time, where a second phase follows
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a classifier is trained; every default is that of the command line too."""
+
+    frozen_epochs: int = 40
+    """With the FINs as they are; for the other branches just the first phase."""
+    finetuned_epochs: int = 8
+    """With the FINs learning too; 0 leaves them as they are."""
+    batch_size: int = 32
+    """Utterances."""
+    learning_rate: float = 2e-3
+    """The highest of the first phase."""
+    finetuning_rate: float = 2e-4
+    """The highest of the second phase, for all but the FINs."""
+    fin_rate: float = 1e-5
+    """The highest of the second phase, for the FINs."""
+    weight_decay: float = 0.05
+    """Of AdamW; not for the FINs."""
+    loss: Literal["cross_entropy", "focal"] = "cross_entropy"
+    focusing: float = 2.0
+    """Exponent of the focal loss."""
+    class_weights: float = 0.5
+    """Exponent of inverse class frequencies: 0 for equal weights, 1 for the full inverse."""
+    label_smoothing: float = 0.1
+    """Share of a target that is spread over all emotions."""
+    copies: int = 6
+    """Perturbed copies of each training utterance: other voice and pace, level, noise; 0 for none."""
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    """Of frames, anew in each epoch."""
+    penalty: float = 0.0
+    """Weight of the wavelet kernels' distance from perfect reconstruction."""
+    patience: int = 20
+    """Epochs without a better validation after which a phase ends."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One row of a history."""
+
+    epoch: int
+    phase: Phase
+    seconds: float
+    learning_rate: float
+    train_loss: float
+    validation_loss: float
+    validation_uar: float
+
+
+@dataclass
+class State:
+    """Where training is, beside the tensors; saved and loaded as JSON."""
+
+    phase: Phase = "frozen"
+    epoch: int = 0  # of this phase, under way
+    seconds: float = 0.0  # spent in all tries
+    phase_seconds: float = 0.0  # of them in this phase
+    best_uar: float = -1.0
+    best_loss: float = math.inf
+    since_best: int = 0
+    stopped: Stop = ""  # why this phase ended
+    done: bool = False
+    history: list[Epoch] = field(default_factory=list)
+
+
+class Feed:
+    """Batches of a table's utterances for a model.
+
+    outputs : (utterance, copy) → (n_windows, n_outputs), of frozen FINs or closed forms; None for a model
+        that computes its own
+    signal : whether the model hears the waveform
+    """
+
+    def __init__(
+        self, table: UtteranceTable, outputs: Callable[[int, int], Floats] | None, signal: bool
+    ) -> None:
+        self.table, self.outputs, self.signal = table, outputs, signal
+
+    def batch(self, utterances: Sequence[int] | NDArray[np.int64], copies: Sequence[int]) -> Batch:
+        signals, outputs = None, None
+        if self.outputs is not None:
+            rows = [self.outputs(u, c) for u, c in zip(utterances, copies, strict=True)]
+            n_frames = torch.tensor([len(row) for row in rows])
+            n_samples = WINDOW + HOP * (n_frames - 1)
+            outputs = pad(rows)
+        if self.signal:
+            heard = [
+                perturb(self.table.signal(u), self.table.names[u], c)
+                for u, c in zip(utterances, copies, strict=True)
+            ]
+            n_samples = torch.tensor([max(len(row), WINDOW) for row in heard])
+            n_frames = count_frames(n_samples)
+            signals = pad(heard)
+            if signals.shape[1] < WINDOW:
+                signals = nn.functional.pad(signals, (0, WINDOW - signals.shape[1]))
+        emotion = torch.from_numpy(self.table.emotion[np.asarray(utterances)])
+        return Batch(n_samples, n_frames, emotion, signals, outputs)
+
+
+def predict(model: Model, feed: Feed, utterances: NDArray, device: torch.device) -> NDArray[np.float32]:
+    """(n, 8) logits of utterances as they were recorded, in their order."""
+    model.eval()
+    logits = np.empty((len(utterances), len(EMOTIONS)), np.float32)
+    for places in length_batches(feed.table.lengths()[utterances], EVALUATION_BATCH):
+        chosen = utterances[places]
+        with torch.no_grad():
+            out, _ = model(feed.batch(chosen, [0] * len(chosen)).to(device))
+        logits[places] = out.cpu().numpy()
+    return logits
+
+
+def measure(model: Model, feed: Feed, utterances: NDArray[np.int64]) -> None:
+    """Set the scales of a classifier's frames to those of some training utterances, as they were recorded."""
+    scaling = model.scaling if isinstance(model, Classifier) else None
+    if scaling is None:
+        return
+    total, n_frames = torch.zeros(scaling.n_outputs, dtype=torch.float64), 0
+    for utterance in utterances[:: max(1, len(utterances) // CALIBRATION)]:
+        outputs = feed.batch([int(utterance)], [0]).outputs
+        assert outputs is not None
+        centred = scaling.centred(outputs, torch.ones(outputs.shape[:2], dtype=torch.bool))
+        total += centred.double().square().sum(dim=(0, 1))
+        n_frames += outputs.shape[1]
+    scaling.calibrate((total / n_frames).sqrt().float())
+
+
+class Training:
+    """A classifier being trained; `run` goes on from the checkpoint, if there is one, to the end.
+
+    parts : part → (n,) utterances of the table; the test part is never touched
+    outputs : what frozen FINs make of utterances, or closed forms; None where nothing is frozen
+    Validation chooses the epoch: by UAR, and by the loss among equals. The second phase starts from the best
+    of the first, which stands until an epoch does better. Raises ValueError if the loss is no finite number.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        table: UtteranceTable,
+        parts: Mapping[str, NDArray[np.int64]],
+        options: Options,
+        outputs: Callable[[int, int], Floats] | None,
+        checkpoint: Path,
+        device: torch.device,
+        seed: int = 0,
+        seconds: float | None = None,
+    ) -> None:
+        self.model, self.table, self.parts, self.options = model.to(device), table, parts, options
+        self.outputs, self.checkpoint, self.device, self.seed = outputs, checkpoint, device, seed
+        self.seconds = seconds
+        self.state = State()
+        known = np.unique(table.emotion[parts["train"]])
+        self.known = torch.zeros(len(EMOTIONS), dtype=torch.bool, device=device)
+        self.known[torch.from_numpy(known)] = True
+        counts = np.bincount(table.emotion[parts["train"]], minlength=len(EMOTIONS)).clip(1)
+        weights = (counts.mean() / counts) ** options.class_weights
+        self.weights = torch.from_numpy(weights).float().to(device)
+        self.average = copy.deepcopy(self.model)
+        self.best = _copy(self.average)
+        self.frozen_best: dict[str, Tensor] = {}
+        self._begin_phase("frozen")
+        if checkpoint.exists():
+            self._load()
+
+    def run(self, progress: Callable[[State, int, int], None]) -> State:
+        """Train to the end of both phases or of the time; the model then has its best weights.
+
+        progress : called with the state, and the steps done and to do of the epoch
+        """
+        state = self.state
+        while not state.done:
+            if not state.stopped:
+                self._epoch(progress)
+            if state.stopped:
+                self._next_phase()
+            self._save()
+        self.model.load_state_dict(self.best)
+        return state
+
+    def _epochs(self) -> int:
+        options = self.options
+        return options.frozen_epochs if self.state.phase == "frozen" else options.finetuned_epochs
+
+    def _budget(self) -> float | None:
+        """Seconds that this phase may take: of a budget, the second one gets what its epochs are worth."""
+        if self.seconds is None:
+            return None
+        if self.state.phase == "frozen" and self._finetunes():
+            return self.seconds * FROZEN_SHARE
+        return self.seconds - (self.state.seconds - self.state.phase_seconds)
+
+    def _finetunes(self) -> bool:
+        """Whether there is anything frozen to finetune."""
+        return self.options.finetuned_epochs > 0 and self.model.fins is not None and self.outputs is not None
+
+    def _begin_phase(self, phase: Phase) -> None:
+        options, state = self.options, self.state
+        state.phase, state.epoch, state.since_best, state.stopped = phase, 0, 0, ""
+        state.phase_seconds = 0.0
+        fins = list(self.model.fins.parameters()) if self.model.fins is not None else []
+        if self.model.fins is not None:
+            if phase == "frozen" and self.outputs is not None:
+                self.model.fins.freeze()
+            else:
+                self.model.fins.unfreeze()
+        own = {id(parameter) for parameter in fins}
+        others = [parameter for parameter in self.model.parameters() if id(parameter) not in own]
+        rate = options.learning_rate if phase == "frozen" else options.finetuning_rate
+        groups: list[dict[str, Any]] = [
+            {"params": others, "peak": rate, "weight_decay": options.weight_decay}
+        ]
+        if phase == "finetuned" and fins:
+            groups.append({"params": fins, "peak": options.fin_rate, "weight_decay": 0.0})
+        self.optimizer = torch.optim.AdamW(groups, lr=rate)
+        frozen = phase == "frozen"
+        outputs = self.outputs if frozen or self.model.fins is None else None
+        signal = self.model.wavelets is not None or (self.model.fins is not None and outputs is None)
+        self.feed = Feed(self.table, outputs, signal)
+
+    def _next_phase(self) -> None:
+        state = self.state
+        if state.phase == "frozen":
+            self.frozen_best = {name: tensor.clone() for name, tensor in self.best.items()}
+            if self._finetunes() and not (state.stopped == "minutes" and self._spent_all()):
+                self.model.load_state_dict(self.best)
+                self.average.load_state_dict(self.best)
+                self._begin_phase("finetuned")
+                return
+        state.done = True
+
+    def _spent_all(self) -> bool:
+        return self.seconds is not None and self.state.seconds >= self.seconds
+
+    def _epoch(self, progress: Callable[[State, int, int], None]) -> None:
+        state, options = self.state, self.options
+        started = time.monotonic()
+        before, before_phase = state.seconds, state.phase_seconds
+        budget = self._budget()
+        stream = [self.seed, 0 if state.phase == "frozen" else 1, state.epoch]
+        rng = np.random.default_rng(stream)
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        torch.manual_seed(int(rng.integers(2**62)))  # of dropout
+        training = self.parts["train"]
+        batches = length_batches(self.table.lengths()[training], options.batch_size, rng)
+        self.model.train()
+        losses = []
+        rate = 0.0
+        for number, places in enumerate(batches):
+            spent = before_phase + time.monotonic() - started
+            share = (state.epoch + number / len(batches)) / self._epochs()
+            if budget is not None:
+                if spent >= budget:
+                    state.stopped = "minutes"
+                    break
+                share = max(share, spent / budget)  # the rate falls to zero in the time that there is
+            rate = self._set_rate(share)
+            utterances = training[places]
+            copies = rng.integers(options.copies + 1, size=len(utterances))
+            losses.append(self._step(self.feed.batch(utterances, copies.tolist()).to(self.device), generator))
+            progress(state, number + 1, len(batches))
+        if losses and not np.isfinite(np.mean(losses)):
+            raise ValueError("training diverged: the loss is no finite number; use a lower --learning-rate")
+        loss, uar = self._validate()
+        state.seconds = before + time.monotonic() - started
+        state.phase_seconds = before_phase + time.monotonic() - started
+        state.history.append(
+            Epoch(
+                len(state.history) + 1,
+                state.phase,
+                round(state.seconds, 1),
+                rate,
+                float(np.mean(losses)) if losses else 0.0,
+                loss,
+                uar,
+            )
+        )
+        if (uar, -loss) > (state.best_uar, -state.best_loss):
+            state.best_uar, state.best_loss, state.since_best = uar, loss, 0
+            self.best = _copy(self.average)
+        else:
+            state.since_best += 1
+        state.epoch += 1
+        if not state.stopped:
+            if state.since_best >= options.patience:
+                state.stopped = "converged"
+            elif state.epoch >= self._epochs():
+                state.stopped = "epochs"
+
+    def _step(self, batch: Batch, generator: torch.Generator) -> float:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            logits, targets = self.model(batch, self.options.augmentation, generator)
+        loss = self._loss(logits.float(), targets)
+        penalty = self.model.penalty()
+        if penalty is not None and self.options.penalty:
+            loss = loss + self.options.penalty * penalty
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), LARGEST_GRADIENT)
+        self.optimizer.step()
+        if self.model.fins is not None:
+            self.model.fins.hold()
+        with torch.no_grad():
+            for average, new in zip(
+                self.average.state_dict().values(), self.model.state_dict().values(), strict=True
+            ):
+                if average.dtype.is_floating_point:
+                    average.lerp_(new, 1 - AVERAGING)
+                else:
+                    average.copy_(new)
+        return float(loss.detach())
+
+    def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Cross-entropy or focal loss of shares of emotions, mean over the batch; emotions that training
+        utterances don't have are left out."""
+        logits = logits.masked_fill(~self.known, -1e4)
+        smoothing = self.options.label_smoothing
+        targets = (1 - smoothing) * targets + smoothing * self.known / self.known.sum()
+        log = logits.log_softmax(dim=1)
+        each = targets * self.weights * log
+        if self.options.loss == "focal":
+            each = each * (1 - log.exp()) ** self.options.focusing
+        return -each.sum(dim=1).mean()
+
+    def _validate(self) -> tuple[float, float]:
+        """Loss without weights and smoothing, and UAR, of the averaged weights on the validation part."""
+        utterances = self.parts["validation"]
+        logits = predict(self.average, self.feed, utterances, self.device)
+        logits[:, ~self.known.cpu().numpy()] = -1e4
+        truth = self.table.emotion[utterances]
+        log = torch.from_numpy(logits).log_softmax(dim=1)
+        loss = -log[torch.arange(len(truth)), torch.from_numpy(truth)].mean()
+        confusion = np.zeros((len(EMOTIONS), len(EMOTIONS)))
+        np.add.at(confusion, (truth, logits.argmax(axis=1)), 1)
+        return float(loss), float(metrics(confusion)["uar"])
+
+    def _set_rate(self, share: float) -> float:
+        factor = rate_factor(share)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * factor
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def _save(self) -> None:
+        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        tensors |= {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
+        tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
+        tensors |= {f"frozen_best.{name}": tensor for name, tensor in self.frozen_best.items()}
+        for number, moments in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"adam.{number}.{name}": tensor for name, tensor in moments.items()}
+        header = asdict(self.state)
+        if math.isinf(header["best_loss"]):
+            header["best_loss"] = None
+        save_tensors(self.checkpoint, tensors, header)
+
+    def _load(self) -> None:
+        try:
+            tensors, header = load_tensors(self.checkpoint)
+            self._restore(tensors, header)
+        except (KeyError, TypeError, RuntimeError, ValueError) as error:
+            raise ValueError(
+                f"{self.checkpoint} is no whole state of this run: delete it to start over"
+            ) from error
+
+    def _restore(self, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
+        history = [Epoch(**row) for row in header.pop("history")]
+        if header["best_loss"] is None:
+            header["best_loss"] = math.inf
+        state = State(**header, history=history)
+        self._begin_phase(state.phase)
+        self.state = state
+        named: dict[str, dict[str, Tensor]] = {
+            "model": {},
+            "average": {},
+            "best": {},
+            "frozen_best": {},
+            "adam": {},
+        }
+        for name, tensor in tensors.items():
+            kind, rest = name.split(".", 1)
+            named[kind][rest] = tensor.to(self.device)
+        self.model.load_state_dict(named["model"])
+        self.average.load_state_dict(named["average"])
+        self.best, self.frozen_best = named["best"], named["frozen_best"]
+        adam = self.optimizer.state_dict()
+        for name, tensor in named["adam"].items():
+            number, moment = name.split(".")
+            adam["state"].setdefault(int(number), {})[moment] = tensor
+        self.optimizer.load_state_dict(adam)
+
+
+def rate_factor(share: float) -> float:
+    """Of the highest rate, after a share (0 to 1) of a phase: up along a cosine, then down to 0."""
+    if share < WARM_UP:
+        return 0.04 + 0.96 * (1 - math.cos(math.pi * share / WARM_UP)) / 2
+    return (1 + math.cos(math.pi * min(1.0, (share - WARM_UP) / (1 - WARM_UP)))) / 2
+
+
+def _copy(module: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}

@@ -1,0 +1,206 @@
+"""Every model by one sweep: gradients, padding, length, saving, loading; and the parts of the classifier."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_signal
+from safetensors.torch import load_file, save_file
+
+import fins
+from fins.audio import WINDOW
+from fins.networks import count_parameters
+from fins.store import EMOTIONS
+from ser_heads.augmentation import Augmentation
+from ser_heads.classifier import Classifier, Scaling, SpectrumStem
+from ser_heads.data import Batch, count_frames, pad
+from ser_heads.fin_branch import FinBranch
+from ser_heads.models import Model, ModelConfig, ModelName, build_model, load_model, save_model
+
+SECOND = 22_050
+CONFIGS = {
+    **{name: ModelConfig(name) for name in get_args(ModelName)},
+    "feature_cnn on FINs": ModelConfig("feature_cnn", fins=("zcr", "rms", "chroma")),
+    "fin without a spectrum": ModelConfig("fin", fins=("rms", "chroma")),
+    "fin, pruned": ModelConfig("fin", fins=("mfcc_pruned", "rms")),
+    "wavelet, each band its own": ModelConfig("wavelet", depth=3, sharing="node", share_bands=False),
+}
+
+
+def batch_of(model: Model, *signals: np.ndarray) -> Batch:
+    n_samples = torch.tensor([len(signal) for signal in signals])
+    n_frames = count_frames(n_samples)
+    padded = pad([np.pad(signal, (0, max(0, WINDOW - len(signal)))) for signal in signals])
+    outputs = None
+    if model.fins is None and model.wavelets is None:  # closed forms: any numbers will do
+        outputs = pad([np.random.default_rng(int(n)).random((n, 162), np.float32) for n in n_frames])
+    return Batch(n_samples, n_frames, torch.arange(len(signals)) % 8, padded, outputs)
+
+
+def built(name: str) -> Model:
+    torch.manual_seed(0)
+    return build_model(CONFIGS[name])[0]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_parameter_gets_a_gradient(name: str) -> None:
+    model = built(name).train()
+    # thresholds let next to nothing through at first; loud noise passes them
+    signals = [
+        0.3 * np.random.default_rng(i).standard_normal(SECOND + 3_000 * i).astype(np.float32)
+        for i in range(4)
+    ]
+    logits, targets = model(batch_of(model, *signals))
+    assert logits.shape == targets.shape == (4, 8)
+    torch.nn.functional.cross_entropy(logits, targets).backward()
+    without = [
+        its
+        for its, parameter in model.named_parameters()
+        if parameter.grad is None or not parameter.grad.isfinite().all() or not parameter.grad.any()
+    ]
+    assert not without
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_padding_changes_nothing(name: str) -> None:
+    model = built(name).train()
+    lengths = (2_205, 7_000, SECOND, 3 * SECOND, 777)
+    signals = [make_signal(seed, length) for seed, length in enumerate(lengths)]
+    for _ in range(3):  # running means and deviations that aren't 0 and 1
+        model(batch_of(model, *signals))
+    model.eval()
+    with torch.no_grad():
+        together = model(batch_of(model, *signals))[0]
+        for place, signal in enumerate(signals):
+            alone = model(batch_of(model, signal))[0]
+            torch.testing.assert_close(together[place], alone[0], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["fin", "wavelet", "feature_cnn"])
+def test_a_minute_is_no_problem(name: str) -> None:
+    model = built(name).eval()
+    signals = [make_signal(0, 60 * SECOND), make_signal(1, SECOND // 10)]
+    with torch.no_grad():
+        together = model(batch_of(model, *signals))[0]
+        alone = model(batch_of(model, signals[1]))[0]
+    torch.testing.assert_close(together[1:], alone, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_silence_has_logits_and_gradients(name: str) -> None:
+    model = built(name).train()
+    silence = np.zeros(5_000, np.float32)
+    logits, _ = model(batch_of(model, silence, make_signal(0, 6_000), silence))
+    logits.square().sum().backward()
+    assert logits.isfinite().all()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_saved_model_says_the_same(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    model, headers = build_model(CONFIGS[name])
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.01)
+    path = tmp_path / "weights.safetensors"
+    save_model(path, model.state_dict(), CONFIGS[name], headers, EMOTIONS[2:])
+    loaded, config, emotions = load_model(path)
+    assert config == CONFIGS[name] and emotions == EMOTIONS[2:]
+    batch = batch_of(model, make_signal(0), make_signal(1))
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(batch)[0], model.eval()(batch)[0], rtol=0, atol=0)
+
+
+def test_files_that_are_no_model(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="are missing"):
+        load_model(tmp_path / "none.safetensors")
+    with pytest.raises(ValueError, match="no classifier of this version"):
+        load_model(Path(fins.__file__).with_name("weights") / "rms.safetensors")
+    model, headers = build_model(ModelConfig("feature_cnn"))
+    path = tmp_path / "weights.safetensors"
+    save_model(path, model.state_dict(), ModelConfig("feature_cnn"), headers, EMOTIONS)
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        header = file.metadata()
+    tensors = load_file(path)
+    del tensors["norm.weight"]
+    save_file(tensors, path, header)
+    with pytest.raises(ValueError, match="no classifier of this version"):
+        load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (ModelConfig("wavelet", fins=("rms",)), "takes no FINs"),
+        (ModelConfig("fin", fins=()), "needs at least one FIN"),
+        (ModelConfig("fin", fins=("mfcc", "mfcc_pruned")), "two FINs imitate mfcc"),
+        (ModelConfig("fin", fins=("nowhere",)), "missing"),
+        (ModelConfig("resnet"), "the known ones are fin, wavelet"),  # type: ignore[arg-type]
+        (ModelConfig("wavelet", depth=11), "1 to 10"),
+    ],
+)
+def test_models_that_cant_be(config: ModelConfig, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build_model(config)
+
+
+def test_sizes() -> None:
+    for name in ("fin", "wavelet", "fin_wavelet"):
+        assert count_parameters(built(name)) < 1_000_000
+    # by the layers of the publication: 162 averages, two pools of 8 leave 2 places of 64
+    shapes = [(1, 256), (256, 256), (256, 128), (128, 128), (128, 128), (128, 128), (128, 64), (64, 64)]
+    convolutions = sum(8 * n_in * n_out + n_out for n_in, n_out in shapes)
+    norms = 2 * (162 + 256 + 128)
+    assert count_parameters(built("feature_cnn")) == convolutions + norms + (128 + 1) * 8
+
+
+def test_level_and_channel_leave_no_trace_in_the_frames() -> None:
+    branch = FinBranch({name: fins.load(name) for name in ("mel", "rms", "chroma")})
+    scaling = Scaling(branch.slices)
+    signal = np.random.default_rng(0).standard_normal(3 * SECOND).astype(np.float32) / 10
+    batch = batch_of(Classifier(branch, None), signal, 0.2 * signal)
+    with torch.no_grad():
+        outputs = branch(batch.signal, batch.n_samples)
+        frames = scaling(outputs, torch.ones(outputs.shape[:2], dtype=torch.bool))
+    torch.testing.assert_close(frames[0], frames[1], atol=2e-3, rtol=0)
+    torch.testing.assert_close(frames.mean(dim=1), torch.zeros(2, 141), atol=1e-3, rtol=0)
+    # the decibels of librosa
+    import librosa
+
+    power = outputs[0, :, branch.slices["mel"]].numpy()
+    decibel = librosa.power_to_db(power, amin=1e-10, top_db=None)
+    expected = decibel - decibel.mean(axis=0)
+    np.testing.assert_allclose(frames[0, :, :128].numpy(), expected, atol=1e-3)
+
+
+def test_the_stem_hears_a_shifted_spectrum_as_a_shifted_one() -> None:
+    torch.manual_seed(0)
+    stem = SpectrumStem(64, (4, 5, 6), 0.0).eval()
+    spectrum = torch.zeros(1, 20, 64)
+    spectrum[..., 16:32] = torch.randn(1, 20, 16)
+    shifted = spectrum.roll(8, dims=2)  # one step of the last layer
+    mask = torch.ones(1, 10, dtype=torch.bool)
+    with torch.no_grad():
+        one, other = (stem(its, mask).unflatten(1, (6, 8)) for its in (spectrum, shifted))
+    torch.testing.assert_close(one[:, :, 1:5], other[:, :, 2:6])
+
+
+def test_a_mix_is_between_two_utterances_and_its_targets_say_so() -> None:
+    model = built("fin").eval()
+    batch = batch_of(model, make_signal(0), make_signal(1), make_signal(2))
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        _, targets = model(batch, Augmentation(mixup=0.3), generator)
+    torch.testing.assert_close(targets.sum(dim=1), torch.ones(3))
+    assert ((targets > 0).sum(dim=1) <= 2).all()
+    with torch.no_grad():
+        plain, _ = model(batch)
+        same, _ = model(batch, Augmentation(1.0, 0, 0, 0.0, 0.0), generator)
+    torch.testing.assert_close(plain, same, atol=1e-5, rtol=1e-5)

@@ -1,0 +1,278 @@
+"""Training in phases: what learns when, what chooses, going on after a kill; losses and rates by oracles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fins.store import EMOTIONS, Recording, Utterance, write_store
+from ser_heads.augmentation import Augmentation
+from ser_heads.data import UtteranceTable
+from ser_heads.fin_branch import FrozenOutputs
+from ser_heads.models import Model, ModelConfig, build_model
+from ser_heads.training import Epoch, Feed, Options, State, Training, measure, predict, rate_factor
+
+QUICK = Options(
+    frozen_epochs=4,
+    finetuned_epochs=2,
+    batch_size=16,
+    learning_rate=5e-3,
+    copies=1,
+    augmentation=Augmentation(masked_time=0.0, n_masks=0, mixup=0.2),
+)
+
+
+def tone_recordings(emotions: tuple[str, ...] = EMOTIONS) -> list[Recording]:
+    """From one pitch to another that says the emotion, in one octave or another: a chroma FIN hears it."""
+    rng = np.random.default_rng(0)
+    recordings = []
+    for number in range(12 * len(emotions)):
+        emotion = emotions[number % len(emotions)]
+        n = int(rng.integers(8_000, 14_000))
+        second = 220 * 2 ** (EMOTIONS.index(emotion) * 1.5 / 12 + rng.integers(3))
+        hertz = np.where(np.arange(n) < n / 2, 233.0, second)
+        signal = 0.3 * np.sin(2 * np.pi * np.cumsum(hertz) / 22_050)
+        speaker = f"s{number // len(emotions) % 4}"
+        utterance = Utterance(f"t{number:03d}", f"{number}.wav", "tones", speaker, emotion, "1")
+        recordings.append(Recording(utterance, (signal * 32_767).astype(np.int16), f"sha{number}"))
+    return recordings
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> UtteranceTable:
+    path = tmp_path_factory.mktemp("tones") / "tones.h5"
+    write_store(path, tone_recordings())
+    return UtteranceTable([path])
+
+
+def parts_of(table: UtteranceTable) -> dict[str, np.ndarray]:
+    speaker = table.columns["speaker"]
+    return {
+        "train": np.flatnonzero((speaker == "s0") | (speaker == "s1")),
+        "validation": np.flatnonzero(speaker == "s2"),
+        "test": np.flatnonzero(speaker == "s3"),
+    }
+
+
+def training_of(
+    table: UtteranceTable,
+    checkpoint: Path,
+    options: Options = QUICK,
+    config: ModelConfig = ModelConfig("fin", fins=("chroma",)),  # noqa: B008
+) -> Training:
+    torch.manual_seed(0)
+    model, _ = build_model(config)
+    outputs = FrozenOutputs(model.fins, table, options.copies) if model.fins is not None else None
+    parts = parts_of(table)
+    measure(model, Feed(table, outputs, False), parts["train"])
+    return Training(model, table, parts, options, outputs, checkpoint, torch.device("cpu"), seed=0)
+
+
+def silent(state: State, done: int, n_steps: int) -> None:
+    pass
+
+
+def copy_of(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+
+def test_it_learns_what_there_is_to_learn(table: UtteranceTable, tmp_path: Path) -> None:
+    training = training_of(table, tmp_path / "c", Options(**{**vars(QUICK), "frozen_epochs": 12}))
+    training.run(silent)
+    test = parts_of(table)["test"]
+    logits = predict(training.model, training.feed, test, torch.device("cpu"))
+    assert (logits.argmax(axis=1) == table.emotion[test]).mean() > 0.9
+
+
+def test_frozen_fins_stand_still_and_then_move(table: UtteranceTable, tmp_path: Path) -> None:
+    training = training_of(table, tmp_path / "c")
+    assert training.model.fins is not None
+    before, phases = copy_of(training.model.fins), []
+
+    def watch(state: State, done: int, n_steps: int) -> None:
+        moved = any((before[its] != tensor).any() for its, tensor in training.model.fins.state_dict().items())
+        phases.append((state.phase, moved))
+
+    state = training.run(watch)
+    assert {moved for phase, moved in phases if phase == "frozen"} == {False}
+    assert {moved for phase, moved in phases if phase == "finetuned"} == {True}
+    assert [row.phase for row in state.history] == ["frozen"] * 4 + ["finetuned"] * 2
+    assert all((before[its] == training.frozen_best[f"fins.{its}"]).all() for its in before)
+
+
+def test_the_test_part_is_never_read(
+    table: UtteranceTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: set[int] = set()
+    batch = Feed.batch
+
+    def spy(self: Feed, utterances: np.ndarray, copies: list[int]) -> object:
+        read.update(map(int, utterances))
+        return batch(self, utterances, copies)
+
+    monkeypatch.setattr(Feed, "batch", spy)
+    training_of(table, tmp_path / "c").run(silent)
+    parts = parts_of(table)
+    assert not read & set(parts["test"].tolist())
+    assert set(parts["train"].tolist()) <= read
+
+
+def test_copies_train_and_originals_validate(
+    table: UtteranceTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: dict[bool, set[int]] = {True: set(), False: set()}
+    batch = Feed.batch
+
+    def spy(self: Feed, utterances: np.ndarray, copies: list[int]) -> object:
+        validating = set(map(int, utterances)) <= set(parts_of(table)["validation"].tolist())
+        heard[validating].update(copies)
+        return batch(self, utterances, copies)
+
+    monkeypatch.setattr(Feed, "batch", spy)
+    training_of(table, tmp_path / "c", Options(**{**vars(QUICK), "copies": 3})).run(silent)
+    assert heard == {True: {0}, False: {0, 1, 2, 3}}
+
+
+@pytest.mark.parametrize("kill_after", [2, 5])
+def test_a_killed_run_goes_on_to_the_same_numbers(
+    table: UtteranceTable, tmp_path: Path, kill_after: int
+) -> None:
+    whole = training_of(table, tmp_path / "whole")
+    state = whole.run(silent)
+
+    def kill(state: State, done: int, n_steps: int) -> None:
+        if len(state.history) == kill_after and done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        training_of(table, tmp_path / "killed").run(kill)
+    again = training_of(table, tmp_path / "killed")
+    resumed = again.run(silent)
+
+    def numbers(rows: list[Epoch]) -> list[tuple[float, ...]]:
+        return [(row.train_loss, row.validation_loss, row.validation_uar, row.learning_rate) for row in rows]
+
+    assert numbers(resumed.history) == numbers(state.history)
+    for name, tensor in whole.best.items():
+        assert torch.equal(tensor, again.best[name]), name
+    assert all(torch.equal(its, again.frozen_best[name]) for name, its in whole.frozen_best.items())
+
+
+def test_a_checkpoint_that_isnt_whole_is_said(table: UtteranceTable, tmp_path: Path) -> None:
+    (tmp_path / "c").write_bytes(b"half")
+    with pytest.raises(ValueError, match="delete it to start over"):
+        training_of(table, tmp_path / "c")
+
+
+def test_the_best_epoch_is_kept_and_no_progress_ends_a_phase(
+    table: UtteranceTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = iter([(1.0, 0.2), (0.9, 0.5), (0.8, 0.5), (0.7, 0.4), (0.6, 0.4), (0.5, 0.3)])
+    kept = []
+
+    def validate(self: Training) -> tuple[float, float]:
+        kept.append(copy_of(self.average))
+        return next(found)
+
+    monkeypatch.setattr(Training, "_validate", validate)
+    options = Options(**{**vars(QUICK), "frozen_epochs": 20, "finetuned_epochs": 0, "patience": 3})
+    training = training_of(table, tmp_path / "c", options)
+    state = training.run(silent)
+    assert len(state.history) == 6 and state.stopped == "converged"
+    assert (state.best_uar, state.best_loss) == (0.5, 0.8)  # of equals, the one of the lower loss
+    assert all(torch.equal(kept[2][name], tensor) for name, tensor in training.model.state_dict().items())
+
+
+def test_a_budget_ends_both_phases_in_time(table: UtteranceTable, tmp_path: Path) -> None:
+    options = Options(**{**vars(QUICK), "frozen_epochs": 500, "finetuned_epochs": 500, "patience": 500})
+    training = training_of(table, tmp_path / "c", options)
+    training.seconds = 4.0
+    state = training.run(silent)
+    assert state.stopped == "minutes" and 3.5 < state.seconds < 6.5
+    assert {row.phase for row in state.history} == {"frozen", "finetuned"}
+    # the rate came down to next to nothing all the same
+    last = [row.learning_rate for row in state.history if row.phase == "frozen"][-1]
+    assert last < 0.2 * QUICK.learning_rate
+
+
+def test_losses(table: UtteranceTable, tmp_path: Path) -> None:
+    logits = torch.randn(5, 8, dtype=torch.float64)
+    emotion = torch.tensor([0, 3, 3, 7, 1])
+    targets = nn.functional.one_hot(emotion, 8).double()
+
+    def loss(**changes: object) -> torch.Tensor:
+        options = Options(**{**vars(QUICK), "class_weights": 0.0, "label_smoothing": 0.0, **changes})
+        return training_of(table, tmp_path / "none", options)._loss(logits, targets)
+
+    entropy = nn.functional.cross_entropy
+    torch.testing.assert_close(loss(), entropy(logits, emotion))
+    torch.testing.assert_close(loss(label_smoothing=0.2), entropy(logits, emotion, label_smoothing=0.2))
+    right = logits.softmax(dim=1)[range(5), emotion]
+    focal = (-((1 - right) ** 2) * right.log()).mean()  # Lin and others 2017, equation 4
+    torch.testing.assert_close(loss(loss="focal"), focal)
+    torch.testing.assert_close(loss(loss="focal", focusing=0.0), entropy(logits, emotion))
+
+
+def test_class_weights_are_powers_of_inverse_frequencies(tmp_path: Path) -> None:
+    recordings = [row for row in tone_recordings() if row.utterance.emotion != "calm"]
+    recordings = [row for i, row in enumerate(recordings) if row.utterance.emotion != "sad" or i % 2]
+    path = tmp_path / "few.h5"
+    write_store(path, recordings)
+    few = UtteranceTable([path])
+    training = training_of(few, tmp_path / "c", Options(**{**vars(QUICK), "class_weights": 1.0}))
+    counts = np.bincount(few.emotion[parts_of(few)["train"]], minlength=8)
+    assert counts[1] == 0
+    seen = counts > 0
+    weights = training.weights.numpy()
+    np.testing.assert_allclose((weights * counts)[seen], weights[0] * counts[0], rtol=1e-6)
+    # what no training utterance has is never answered, and costs nothing
+    logits = torch.randn(4, 8)
+    targets = nn.functional.one_hot(torch.tensor([0, 2, 3, 4]), 8).float()
+    other = logits.clone()
+    other[:, 1] += 5
+    torch.testing.assert_close(training._loss(logits, targets), training._loss(other, targets))
+
+
+def test_rates_are_those_of_one_cycle() -> None:
+    parameter = nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=1.0)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 1.0, total_steps=1_001, pct_start=0.15, div_factor=25, final_div_factor=1e9
+    )
+    for step in range(1_000):
+        assert rate_factor(step / 1_000) == pytest.approx(schedule.get_last_lr()[0], abs=8e-3)
+        optimizer.step()
+        schedule.step()
+    assert rate_factor(1.0) == rate_factor(1.5) == 0
+
+
+def test_scales_are_deviations_of_training_frames(table: UtteranceTable) -> None:
+    model, _ = build_model(ModelConfig("fin", fins=("rms", "chroma")))
+    assert model.fins is not None
+    outputs = FrozenOutputs(model.fins, table, 0)
+    rows = parts_of(table)["train"]
+    measure(model, Feed(table, outputs, False), rows)
+    frames = []
+    for row in rows:
+        values = outputs(int(row), 0).astype(np.float64)
+        values[:, 0] = 20 * np.log10(np.maximum(values[:, 0], 1e-5))
+        frames.append(values - values.mean(axis=0))
+    expected = np.concatenate(frames).std(axis=0)
+    np.testing.assert_allclose(model.scaling.deviation.numpy(), expected, rtol=1e-3)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("name", ["wavelet", "fin_wavelet", "feature_cnn"])
+def test_other_models_train_too(table: UtteranceTable, tmp_path: Path, name: str) -> None:
+    options = Options(**{**vars(QUICK), "frozen_epochs": 1, "finetuned_epochs": 1, "penalty": 0.1})
+    config = ModelConfig(name, fins=None if name == "wavelet" else ("chroma",))  # type: ignore[arg-type]
+    training = training_of(table, tmp_path / "c", options, config)
+    before: Model = training.model
+    weights = copy_of(before)
+    state = training.run(silent)
+    assert all(np.isfinite([row.train_loss, row.validation_loss]).all() for row in state.history)
+    assert any((weights[its] != tensor).any() for its, tensor in training.best.items())
+    assert len(state.history) == (1 if name == "wavelet" else 2)
