@@ -116,40 +116,33 @@ def plot_recalls(path: Path, recalls: Mapping[str, Mapping[str, float]], title: 
     figure.savefig(path, dpi=120)
 
 
-def plot_moved(
-    path: Path,
-    before: Fin,
-    after: Fin,
-    r2_before: Sequence[float | None],
-    r2_after: Sequence[float | None],
-    title: str,
-) -> None:
+def plot_moved(path: Path, before: Fin, after: Fin, scores: Mapping[str, Any], title: str) -> None:
     """What finetuning did to a FIN: R² of each output, and where its weights moved.
 
-    r2_before, r2_after : of each output against the closed form; None where that doesn't vary
+    scores : r2_before and r2_after (fields of `R2`) and moved, as pipelines.report writes them
     Of a spectrum: its window, all layers as one, and the weights of its bands. Of the compact rms and zcr:
     their weights. Of other FINs: a bar for each parameter.
     """
     from fins.compact import ChromaFin, MelFin, RmsFin, ZcrFin
 
     if isinstance(before, MelFin | ChromaFin) and isinstance(after, MelFin | ChromaFin):
-        figure, ((scores, curves), (bands, difference)) = _grid(12, 7, 2, 2)
+        figure, ((fit, curves), (bands, difference)) = _grid(12, 7, 2, 2)
         _draw_curves(curves, difference, _window_of(before), _window_of(after), "learned window")
         _draw_bands(figure, bands, _bands_of(before), _bands_of(after))
     elif isinstance(before, RmsFin | ZcrFin):
-        figure, (scores, curves, difference) = _grid(15, 4, 1, 3)
+        figure, (fit, curves, difference) = _grid(15, 4, 1, 3)
         was, now = (fin.get_parameter("weights").detach().numpy() for fin in (before, after))
         _draw_curves(curves, difference, was, now, "learned weight")
     else:
-        figure, (scores, bars) = _grid(12, 4, 1, 2)
-        names = [name for name, _ in before.named_parameters()]
-        pairs = [(before.get_parameter(name).detach(), after.get_parameter(name).detach()) for name in names]
-        shares = [float((now - was).norm() / was.norm().clamp_min(1e-30)) for was, now in pairs]
-        bars.bar_label(bars.barh(names, shares, color=BLUE), [f" {100 * share:.2g} %" for share in shares])
+        figure, (fit, bars) = _grid(12, 4, 1, 2)
+        moved = scores["moved"]
+        drawn = bars.barh(list(moved), [share or 0 for share in moved.values()], color=BLUE)
+        labels = ["from 0" if share is None else f"{100 * share:.2g} %" for share in moved.values()]
+        bars.bar_label(drawn, labels, padding=3)
         bars.invert_yaxis()
         bars.margins(x=0.15)
         bars.set(xlabel="length of the change over the length before")
-    _draw_r2(scores, r2_before, r2_after)
+    _draw_r2(fit, scores["r2_before"]["per_output"], scores["r2_after"]["per_output"])
     figure.suptitle(title)
     figure.savefig(path, dpi=120)
 
@@ -173,14 +166,13 @@ def _draw_r2(axis: Any, before: Sequence[float | None], after: Sequence[float | 
             axis.annotate(
                 r2_text(values[0]), (0, missed[0]), (10, 0), textcoords="offset points", va="center"
             )
-    known = [max(1 - value, 1e-16) for value in (*before, *after) if value is not None]
-    if known:
-        axis.set(yscale="log", ylim=(10 ** np.ceil(np.log10(max(known)) + 0.1), min(known) / 3))
+    known = [max(1 - value, 1e-16) for value in (*before, *after) if value is not None] or [1e-3]
+    axis.set(yscale="log", ylim=(10 ** np.ceil(np.log10(max(known)) + 0.1), min(known) / 3))
     axis.yaxis.set_major_formatter(
         lambda missed, _: f"{1 - missed:.4g}" if missed > 9e-5 else f"1 - {missed:.0e}"
     )
     axis.yaxis.set_minor_formatter("")
-    axis.set(xlabel="output", ylabel="R² (logarithm of 1 - R²)")
+    axis.set(xlabel="output", xlim=(-0.7, len(before) - 0.3), ylabel="R² (logarithm of 1 - R²)")
     if len(before) <= 20:
         axis.set_xticks(range(len(before)))
     axis.grid(axis="y", alpha=0.3)

@@ -35,6 +35,10 @@ def run(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         ("fins.train", ("--feature", "rms", "--store", "nowhere.h5"), "is missing"),
         ("fins.report", ("nowhere",), "is missing"),
         ("pipelines.synthesise", ("--out", "a", "--n-speakers", "0"), "n_speakers"),
+        ("pipelines.train", ("--model", "fin"), "--store"),
+        ("pipelines.train", ("--store", "nowhere.h5"), "is missing"),
+        ("pipelines.evaluate", ("nowhere",), "is missing"),
+        ("pipelines.report", ("nowhere",), "is missing"),
     ],
 )
 def test_an_error_is_one_sentence_and_exit_code_2(
@@ -48,7 +52,18 @@ def test_an_error_is_one_sentence_and_exit_code_2(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("module", ["fins.train", "fins.report", "pipelines.prepare", "pipelines.synthesise"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "fins.train",
+        "fins.report",
+        "pipelines.prepare",
+        "pipelines.synthesise",
+        "pipelines.train",
+        "pipelines.evaluate",
+        "pipelines.report",
+    ],
+)
 def test_help_tells_units_and_defaults(module: str) -> None:
     result = run(module, "--help")
     assert result.returncode == 0 and "default" in result.stdout

@@ -68,7 +68,8 @@ def convolutions(n_inputs: int, n_channels: int, n_layers: int) -> list[nn.Modul
     layers: list[nn.Module] = []
     for number in range(n_layers):
         layers += [
-            nn.Conv1d(n_inputs if number == 0 else n_channels, n_channels, 8, padding="same"),
+            nn.ConstantPad1d((3, 4), 0.0),
+            nn.Conv1d(n_inputs if number == 0 else n_channels, n_channels, 8),
             nn.ReLU(),
         ]
     return layers

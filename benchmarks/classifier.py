@@ -1,0 +1,120 @@
+"""The classifiers on one core: seconds of computing per second of speech, and a finetuning step by its parts.
+
+Weights of heads and wavelet branches are random: they don't change how much is computed.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import librosa
+import numpy as np
+import torch
+from common import compare, machine
+from torch import nn
+
+from fins.audio import HOP, SAMPLE_RATE, WINDOW, cut_windows
+from fins.conditions import synthetic_clips
+from fins.features import FEATURES, compute_features
+from fins.store import EMOTIONS
+from ser_heads.data import Batch, pad
+from ser_heads.fin_branch import count_frames
+from ser_heads.models import FINS_OF, ModelConfig, build_model
+from ser_heads.training import LARGEST_GRADIENT
+
+BATCH, SECONDS, STEPS = 32, 2.5, 5
+
+
+def main() -> None:
+    """Print each model's real-time factor beside librosa's closed forms, then the parts of a step."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    clips = synthetic_clips()
+    seconds = sum(map(len, clips)) / SAMPLE_RATE
+    print(machine(), f"; 1 thread; {len(clips)} clips of {seconds / len(clips):.1f} s", sep="")
+    mel = compute_features(cut_windows(clips[0]), ["mel"])["mel"]
+    np.testing.assert_allclose(closed_forms(clips[0])[-mel.shape[1] :], mel.T, rtol=1e-2, atol=1e-4)
+
+    def over_clips(work: Callable[[np.ndarray], object], spent: list[float]) -> Callable[[], int]:
+        """Work on clip after clip, and note the real-time factor; units are seconds of speech."""
+
+        def noted() -> int:
+            start = time.perf_counter()
+            with torch.no_grad():
+                for clip in clips:
+                    work(clip)
+            spent.append((time.perf_counter() - start) / seconds)
+            return round(seconds)
+
+        return noted
+
+    for name in FINS_OF:
+        model, _ = build_model(ModelConfig(name, tuple(FEATURES) if name == "feature_cnn" else None))
+        model.eval()
+        ours, peers = [], []
+        work = over_clips(lambda clip, model=model: model(batch_of([clip])), ours)
+        librosas = "librosa's 162 closed forms"
+        compare(name, "seconds of speech", work, over_clips(closed_forms, peers), librosas, rounds=5)
+        factors = [statistics.median(factors[1:]) for factors in (ours, peers)]
+        print(f"{name}: real-time factor {factors[0]:.4f}; {librosas}: {factors[1]:.4f}", flush=True)
+    by_part()
+
+
+def closed_forms(clip: np.ndarray) -> np.ndarray:
+    """(162, n_windows) by librosa, of a whole clip at once."""
+    grid = {"hop_length": HOP, "center": False}
+    spectrum = {"y": clip, "sr": SAMPLE_RATE, "n_fft": WINDOW, **grid}
+    zcr = librosa.feature.zero_crossing_rate(clip, frame_length=WINDOW, **grid)
+    rms = librosa.feature.rms(y=clip, frame_length=WINDOW, **grid)
+    chroma = librosa.feature.chroma_stft(tuning=0.0, **spectrum)
+    mfcc = librosa.feature.mfcc(n_mfcc=20, **spectrum)
+    return np.concatenate([zcr, rms, chroma, mfcc, librosa.feature.melspectrogram(**spectrum)])
+
+
+def batch_of(signals: list[np.ndarray]) -> Batch:
+    n_samples = torch.tensor([len(signal) for signal in signals])
+    emotion = torch.arange(len(signals)) % len(EMOTIONS)
+    return Batch(n_samples, count_frames(n_samples), emotion, pad(signals))
+
+
+def by_part() -> None:
+    """Print what the parts of a finetuning step of fin_wavelet take, medians of some steps."""
+    model, _ = build_model(ModelConfig("fin_wavelet"))
+    model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-9)
+    speech = np.resize(np.concatenate(synthetic_clips()), (BATCH, round(SECONDS * SAMPLE_RATE)))
+    batch = batch_of(list(speech))
+    spent: dict[str, list[float]] = {}
+    watched = {"FINs, forward": model.fins, "wavelet branch, forward": model.wavelets, "forward": model}
+    for part, module in watched.items():
+        module.register_forward_pre_hook(lambda *_, part=part: begin(part))
+        module.register_forward_hook(lambda *_, part=part: end(part))
+
+    def begin(part: str) -> None:
+        spent.setdefault(part, []).append(-time.perf_counter())
+
+    def end(part: str) -> None:
+        spent[part][-1] += time.perf_counter()
+
+    for _ in range(1 + STEPS):
+        optimizer.zero_grad(set_to_none=True)
+        logits, targets = model(batch)
+        begin("backward")
+        nn.functional.cross_entropy(logits, targets).backward()
+        end("backward")
+        begin("optimiser")
+        nn.utils.clip_grad_norm_(model.parameters(), LARGEST_GRADIENT)
+        optimizer.step()
+        end("optimiser")
+    # the first step warms up
+    parts = {part: 1e3 * statistics.median(times[1:]) for part, times in spent.items()}
+    parts["head, forward"] = parts.pop("forward") - sum(map(parts.get, list(watched)[:2]))
+    print(f"finetuning step of fin_wavelet, {BATCH} utterances of {SECONDS} s: {sum(parts.values()):,.0f} ms")
+    for part, milliseconds in parts.items():
+        print(f"  {part}: {milliseconds:,.0f} ms, {100 * milliseconds / sum(parts.values()):.0f} %")
+
+
+if __name__ == "__main__":
+    main()
