@@ -117,7 +117,7 @@ def run(
         "fin_weights": model.fins.digest() if model.fins is not None else "",
         "stores_hold": [table.fact(number) for number in range(len(table.stores))],
     }
-    if look_up_run(out, asked, free=("minutes",)) == "finished":
+    if look_up_run(out, asked, free=()) == "finished":
         print(f"{out} holds the result of this very run already")
         return
     begin_run(out, asked)
@@ -172,6 +172,7 @@ def run(
         "seconds": round(state.seconds, 1),
         "stopped": state.stopped,
         "epochs": len(state.history),
+        "best_epoch": state.best_epoch,
         "validation_uar": state.best_uar,
         "test_by_phase": phases,
     }
@@ -270,15 +271,18 @@ def describe(result: dict[str, Any], pictures: list[str]) -> str:
             for part, facts in parts.items()
         ),
         "",
-        f"The epoch was chosen by UAR on the validation part ({100 * result['validation_uar']:.1f} %); the "
-        "test part had no say in it.",
+        f"The weights are those of epoch {result['best_epoch']}, chosen by UAR on the validation part "
+        f"({100 * result['validation_uar']:.1f} %); the test part had no say in it.",
         "",
         *(f"![{name.replace('_', ' ')}]({name}.png)" for name in [*pictures, "learning_curves"]),
         "",
     ]
     if len(result["test_by_phase"]) > 1:
         frozen, tuned = (100 * result["test_by_phase"][phase]["uar"] for phase in ("frozen", "finetuned"))
-        lines[4:4] = [f"Test UAR with frozen FINs {frozen:.1f} %, finetuned {tuned:.1f} %.", ""]
+        said = f"Test UAR with frozen FINs {frozen:.1f} %, finetuned {tuned:.1f} %."
+        if result["test_by_phase"]["frozen"] == result["test_by_phase"]["finetuned"]:
+            said = "No epoch of finetuning did better on the validation part: the FINs are as they were."
+        lines[4:4] = [said, ""]
     return "\n".join(lines)
 
 

@@ -93,6 +93,7 @@ class State:
     phase_seconds: float = 0.0  # of them in this phase
     best_uar: float = -1.0
     best_loss: float = math.inf
+    best_epoch: int = 0  # over both phases, as in the history
     since_best: int = 0
     stopped: Stop = ""  # why this phase ended
     done: bool = False
@@ -312,6 +313,7 @@ class Training:
         )
         if (uar, -loss) > (state.best_uar, -state.best_loss):
             state.best_uar, state.best_loss, state.since_best = uar, loss, 0
+            state.best_epoch = len(state.history)
             self.best = _copy(self.average)
         else:
             state.since_best += 1

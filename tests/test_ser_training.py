@@ -183,7 +183,8 @@ def test_the_best_epoch_is_kept_and_no_progress_ends_a_phase(
     training = training_of(table, tmp_path / "c", options)
     state = training.run(silent)
     assert len(state.history) == 6 and state.stopped == "converged"
-    assert (state.best_uar, state.best_loss) == (0.5, 0.8)  # of equals, the one of the lower loss
+    # of equals, the one of the lower loss
+    assert (state.best_uar, state.best_loss, state.best_epoch) == (0.5, 0.8, 3)
     assert all(torch.equal(kept[2][name], tensor) for name, tensor in training.model.state_dict().items())
 
 
