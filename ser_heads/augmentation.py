@@ -12,8 +12,9 @@ from torch import Generator, Tensor
 from fins.audio import SAMPLE_RATE, Signal
 
 SPEED = 1.2  # a copy is at most so much faster or slower, pitch and formants with it
-SNR = (15.0, 40.0)  # dB, of the noise that half of the copies get
-GAIN = 10.0  # dB, up or down
+NOISY = 0.3  # share of the copies that get noise
+SNR = (20.0, 50.0)  # dB
+GAIN = 3.0  # dB, up or down
 
 
 def perturb(signal: Signal, utterance: str, copy: int) -> Signal:
@@ -29,7 +30,7 @@ def perturb(signal: Signal, utterance: str, copy: int) -> Signal:
     rng = np.random.default_rng([zlib.crc32(utterance.encode()), copy])
     rate = SPEED ** rng.uniform(-1, 1)
     perturbed = soxr.resample(signal, SAMPLE_RATE * rate, SAMPLE_RATE, quality="MQ")
-    if rng.random() < 0.5:
+    if rng.random() < NOISY:
         level = np.sqrt(np.mean(np.square(perturbed))) * 10 ** (-rng.uniform(*SNR) / 20)
         perturbed = perturbed + level * rng.standard_normal(len(perturbed))
     gain = min(10 ** (rng.uniform(-GAIN, GAIN) / 20), 1 / max(np.abs(perturbed).max(), 1e-9))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from typing import Literal, get_args
+
 import torch
 from torch import Generator, Tensor, nn
 
@@ -12,44 +15,56 @@ from ser_heads.data import Batch
 from ser_heads.fin_branch import FinBranch
 from ser_heads.wavelet_branch import WaveletBranch
 
+Removed = Literal["level", "channel", "nothing"]
 SPECTRUM = 64  # outputs from which a feature counts as a spectrum
 POWERS = {"mel": 1e-10, "rms": 1e-10}  # feature → power below which nothing is heard: these go in as decibels
 
 
 class Scaling(nn.Module):
-    """FIN outputs → frames of about one: powers in decibels, less each utterance's mean, over the deviation.
+    """FIN outputs → frames of mean 0 and deviation 1 over the training utterances; powers as decibels.
 
-    The mean of an utterance is its level and its channel: another microphone, room or distance. Buffers are
-    set by `calibrate`, on training utterances.
+    removed : what of each utterance is taken away first: "level", how loud it is over all; "channel", the
+        mean of each output, and with it the colour that microphone and room leave, but also that of the
+        voice; or "nothing"
+    mean, deviation : (n_outputs,) buffers, set by `calibrate`
     """
 
+    mean: Tensor
     deviation: Tensor
 
-    def __init__(self, slices: dict[str, slice]) -> None:
+    def __init__(self, slices: dict[str, slice], removed: Removed = "level") -> None:
         super().__init__()
-        self.slices = slices
+        if removed not in get_args(Removed):
+            raise ValueError(f"removed is one of {', '.join(get_args(Removed))}, got {removed!r}")
+        self.slices, self.removed = slices, removed
         self.n_outputs = max(its.stop for its in slices.values())
+        self.register_buffer("mean", torch.zeros(self.n_outputs))
         self.register_buffer("deviation", torch.ones(self.n_outputs))
 
-    def centred(self, outputs: Tensor, mask: Tensor) -> Tensor:
-        """(batch, time, n_outputs) → the same shape; 0 where the mask (batch, time) shows padding."""
+    def levelled(self, outputs: Tensor, mask: Tensor) -> Tensor:
+        """(batch, time, n_outputs) and the mask (batch, time) → the same shape, powers in decibels."""
+        n_frames = mask.sum(dim=1)[:, None, None]
         parts = []
         for name, its in self.slices.items():
             part = outputs[..., its]
             if name in POWERS:
                 power = part.square() if name == "rms" else part
                 part = 10 * torch.log10(power.clamp_min(POWERS[name]))
+            mean = (part * mask[..., None]).sum(dim=1, keepdim=True) / n_frames
+            if self.removed == "channel":
+                part = part - mean
+            elif self.removed == "level" and name in POWERS:
+                part = part - mean.mean(dim=2, keepdim=True)
             parts.append(part)
-        there = mask[..., None]
-        values = torch.cat(parts, dim=-1) * there
-        mean = values.sum(dim=1, keepdim=True) / there.sum(dim=1, keepdim=True)
-        return (values - mean) * there
+        return torch.cat(parts, dim=-1)
 
     def forward(self, outputs: Tensor, mask: Tensor) -> Tensor:
-        return self.centred(outputs, mask) / self.deviation
+        """0 where the mask shows padding."""
+        return (self.levelled(outputs, mask) - self.mean) / self.deviation * mask[..., None]
 
-    def calibrate(self, deviation: Tensor) -> None:
-        """deviation : (n_outputs,) of centred frames; what doesn't vary is left as it is."""
+    def calibrate(self, mean: Tensor, deviation: Tensor) -> None:
+        """Of levelled frames, (n_outputs,) each; what doesn't vary is left as it is."""
+        self.mean.copy_(mean)
         self.deviation.copy_(torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation)))
 
 
@@ -59,19 +74,16 @@ class SpectrumStem(nn.Module):
     They see the same pattern in whatever band it is, so that a voice a little higher is no other voice.
     """
 
-    def __init__(self, n_bands: int, n_kernels: tuple[int, int, int], dropout: float) -> None:
+    def __init__(self, n_bands: int, n_kernels: tuple[int, ...], dropout: float) -> None:
         super().__init__()
-        first, second, third = n_kernels
-        self.convolutions = nn.ModuleList(
-            [
-                nn.Conv2d(1, first, 5, (2, 2), 2, bias=False),
-                nn.Conv2d(first, second, 3, (2, 1), 1, bias=False),
-                nn.Conv2d(second, third, 3, (2, 1), 1, bias=False),
-            ]
-        )
+        self.convolutions = nn.ModuleList([nn.Conv2d(1, n_kernels[0], 5, (2, 2), 2, bias=False)])
+        self.convolutions += [
+            nn.Conv2d(n_inputs, n_outputs, 3, (2, 1), 1, bias=False)
+            for n_inputs, n_outputs in pairwise(n_kernels)
+        ]
         self.norms = nn.ModuleList(MaskedBatchNorm(n) for n in n_kernels)
         self.dropout = nn.Dropout(dropout)
-        self.n_features = third * -(-n_bands // 8)
+        self.n_features = n_kernels[-1] * -(-n_bands // 2 ** len(n_kernels))
 
     def forward(self, spectrum: Tensor, mask: Tensor) -> Tensor:
         hidden = spectrum.transpose(1, 2)[:, None]  # (batch, 1, band, time)
@@ -108,8 +120,8 @@ class TemporalHead(nn.Module):
         n_features: int,
         spectra: list[slice],
         n_summary: int = 0,
-        n_kernels: tuple[int, int, int] = (16, 24, 32),
-        n_channels: int = 160,
+        n_kernels: tuple[int, ...] = (16, 32, 48, 64),
+        n_channels: int = 96,
         n_pooled: int = 256,
         dropout: float = 0.3,
     ) -> None:
@@ -157,12 +169,14 @@ class Classifier(nn.Module):
     batch.
     """
 
-    def __init__(self, fins: FinBranch | None, wavelets: WaveletBranch | None, **head: float) -> None:
+    def __init__(
+        self, fins: FinBranch | None, wavelets: WaveletBranch | None, removed: Removed = "level"
+    ) -> None:
         super().__init__()
         if fins is None and wavelets is None:
             raise ValueError("a classifier has a FIN branch, a wavelet branch or both")
         self.fins, self.wavelets = fins, wavelets
-        self.scaling = Scaling(fins.slices) if fins is not None else None
+        self.scaling = Scaling(fins.slices, removed) if fins is not None else None
         slices = fins.slices if fins is not None else {}
         self.spectra = [its for its in slices.values() if its.stop - its.start >= SPECTRUM]
         n_features = fins.n_outputs if fins is not None else 0
@@ -170,7 +184,7 @@ class Classifier(nn.Module):
         if wavelets is not None:
             n_features += wavelets.config.n_features
             n_summary = wavelets.config.n_summary
-        self.head = TemporalHead(n_features, self.spectra, n_summary, **head)  # type: ignore[arg-type]
+        self.head = TemporalHead(n_features, self.spectra, n_summary)
 
     def forward(
         self, batch: Batch, augmentation: Augmentation | None = None, generator: Generator | None = None

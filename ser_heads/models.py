@@ -13,7 +13,7 @@ from fins.checkpoints import SHIPPED, load_named_fin, load_tensors, rebuild_fin,
 from fins.compact import MelFin, prune
 from fins.features import FEATURES
 from fins.networks import Fin
-from ser_heads.classifier import Classifier
+from ser_heads.classifier import Classifier, Removed
 from ser_heads.fin_branch import FinBranch
 from ser_heads.references.feature_cnn import FeatureCnn
 from ser_heads.wavelet_branch import WaveletBranch, WaveletConfig
@@ -39,6 +39,8 @@ class ModelConfig:
     """fin, wavelet, both, or the published head on averages (feature_cnn), of closed forms or of --fins."""
     fins: tuple[str, ...] | None = None
     """FINs by name or folder of a run; by default mel, rms and zcr, and none for feature_cnn."""
+    removed: Removed = "level"
+    """What of an utterance's FIN outputs is taken away: level, channel (the mean of each output), nothing."""
     wavelet: str = "sym10"
     """Where the wavelet packets start, as PyWavelets names it."""
     depth: int = 5
@@ -88,7 +90,7 @@ def assemble(config: ModelConfig, headers: Sequence[Mapping[str, Any]], fins: Se
         wavelets = WaveletBranch(
             WaveletConfig(config.wavelet, config.depth, config.sharing, share_bands=config.share_bands)
         )
-    return Classifier(branch, wavelets)
+    return Classifier(branch, wavelets, config.removed)
 
 
 def save_model(

@@ -39,17 +39,17 @@ FROZEN_SHARE = 0.6  # of a budget of time, where a second phase follows
 class Options:
     """How a classifier is trained; every default is that of the command line too."""
 
-    frozen_epochs: int = 40
+    frozen_epochs: int = 35
     """With the FINs as they are; for the other branches just the first phase."""
-    finetuned_epochs: int = 8
+    finetuned_epochs: int = 3
     """With the FINs learning too; 0 leaves them as they are."""
     batch_size: int = 32
     """Utterances."""
     learning_rate: float = 2e-3
     """The highest of the first phase."""
-    finetuning_rate: float = 2e-4
+    finetuning_rate: float = 1e-4
     """The highest of the second phase, for all but the FINs."""
-    fin_rate: float = 1e-5
+    fin_rate: float = 1e-6
     """The highest of the second phase, for the FINs."""
     weight_decay: float = 0.05
     """Of AdamW; not for the FINs."""
@@ -151,14 +151,18 @@ def measure(model: Model, feed: Feed, utterances: NDArray[np.int64]) -> None:
     scaling = model.scaling if isinstance(model, Classifier) else None
     if scaling is None:
         return
-    total, n_frames = torch.zeros(scaling.n_outputs, dtype=torch.float64), 0
+    total, squares = torch.zeros(2, scaling.n_outputs, dtype=torch.float64)
+    n_frames = 0
     for utterance in utterances[:: max(1, len(utterances) // CALIBRATION)]:
         outputs = feed.batch([int(utterance)], [0]).outputs
         assert outputs is not None
-        centred = scaling.centred(outputs, torch.ones(outputs.shape[:2], dtype=torch.bool))
-        total += centred.double().square().sum(dim=(0, 1))
-        n_frames += outputs.shape[1]
-    scaling.calibrate((total / n_frames).sqrt().float())
+        levelled = scaling.levelled(outputs, torch.ones(outputs.shape[:2], dtype=torch.bool))[0].double()
+        total += levelled.sum(dim=0)
+        squares += levelled.square().sum(dim=0)
+        n_frames += len(levelled)
+    mean = total / n_frames
+    variance = (squares / n_frames - mean.square()).clamp_min(0)
+    scaling.calibrate(mean.float(), variance.sqrt().float())
 
 
 class Training:

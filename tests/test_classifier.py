@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import get_args
 
+import librosa
 import numpy as np
 import pytest
 import torch
@@ -15,8 +16,9 @@ import fins
 from fins.audio import WINDOW
 from fins.networks import count_parameters
 from fins.store import EMOTIONS
+from ser_heads.attention import mask_until
 from ser_heads.augmentation import Augmentation
-from ser_heads.classifier import Classifier, Scaling, SpectrumStem
+from ser_heads.classifier import Removed, Scaling, SpectrumStem
 from ser_heads.data import Batch, count_frames, pad
 from ser_heads.fin_branch import FinBranch
 from ser_heads.models import Model, ModelConfig, ModelName, build_model, load_model, save_model
@@ -161,23 +163,41 @@ def test_sizes() -> None:
     assert count_parameters(built("feature_cnn")) == convolutions + norms + (128 + 1) * 8
 
 
-def test_level_and_channel_leave_no_trace_in_the_frames() -> None:
+def frames_of(removed: Removed, *signals: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     branch = FinBranch({name: fins.load(name) for name in ("mel", "rms", "chroma")})
-    scaling = Scaling(branch.slices)
-    signal = np.random.default_rng(0).standard_normal(3 * SECOND).astype(np.float32) / 10
-    batch = batch_of(Classifier(branch, None), signal, 0.2 * signal)
+    n_samples = torch.tensor([len(signal) for signal in signals])
     with torch.no_grad():
-        outputs = branch(batch.signal, batch.n_samples)
-        frames = scaling(outputs, torch.ones(outputs.shape[:2], dtype=torch.bool))
-    torch.testing.assert_close(frames[0], frames[1], atol=2e-3, rtol=0)
-    torch.testing.assert_close(frames.mean(dim=1), torch.zeros(2, 141), atol=1e-3, rtol=0)
-    # the decibels of librosa
-    import librosa
+        outputs = branch(pad(signals), n_samples)
+        frames = Scaling(branch.slices, removed)(
+            outputs, mask_until(count_frames(n_samples), outputs.shape[1])
+        )
+    return outputs, frames
 
-    power = outputs[0, :, branch.slices["mel"]].numpy()
-    decibel = librosa.power_to_db(power, amin=1e-10, top_db=None)
-    expected = decibel - decibel.mean(axis=0)
-    np.testing.assert_allclose(frames[0, :, :128].numpy(), expected, atol=1e-3)
+
+def test_the_level_leaves_no_trace_in_the_frames_and_else_they_are_decibels() -> None:
+    signal = np.random.default_rng(0).standard_normal(2 * SECOND).astype(np.float32) / 10
+    outputs, frames = frames_of("level", signal, 0.2 * signal)
+    torch.testing.assert_close(frames[0], frames[1], atol=2e-3, rtol=0)
+    decibel = librosa.power_to_db(outputs[0, :, :128].numpy(), amin=1e-10, top_db=None)
+    np.testing.assert_allclose(frames[0, :, :128].numpy(), decibel - decibel.mean(), atol=1e-3)
+    rms = librosa.amplitude_to_db(outputs[0, :, 128].numpy(), amin=1e-5, top_db=None)
+    np.testing.assert_allclose(frames[0, :, 128].numpy(), rms - rms.mean(), atol=1e-3)
+    torch.testing.assert_close(frames[0, :, 129:], outputs[0, :, 129:])
+
+
+def test_the_channel_leaves_no_trace_and_nothing_leaves_all() -> None:
+    rng = np.random.default_rng(0)
+    short, long = (rng.standard_normal(n).astype(np.float32) / 10 for n in (SECOND, 2 * SECOND))
+    _, frames = frames_of("channel", short, long)
+    torch.testing.assert_close(frames[1].mean(dim=0), torch.zeros(141), atol=1e-3, rtol=0)
+    assert (frames[0, 40:] == 0).all()
+    torch.testing.assert_close(frames[0, :40].mean(dim=0), torch.zeros(141), atol=1e-3, rtol=0)
+    _, other = frames_of("nothing", short, 0.1 * short)
+    torch.testing.assert_close(
+        other[0, :, :129] - other[1, :, :129], torch.full((40, 129), 20.0), atol=1e-2, rtol=0
+    )
+    with pytest.raises(ValueError, match="level, channel, nothing"):
+        Scaling({"rms": slice(0, 1)}, "all")  # type: ignore[arg-type]
 
 
 def test_the_stem_hears_a_shifted_spectrum_as_a_shifted_one() -> None:

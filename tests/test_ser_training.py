@@ -11,6 +11,7 @@ from torch import nn
 
 from fins.store import EMOTIONS, Recording, Utterance, write_store
 from ser_heads.augmentation import Augmentation
+from ser_heads.classifier import Classifier
 from ser_heads.data import UtteranceTable
 from ser_heads.fin_branch import FrozenOutputs
 from ser_heads.models import Model, ModelConfig, build_model
@@ -261,9 +262,12 @@ def test_scales_are_deviations_of_training_frames(table: UtteranceTable) -> None
     for row in rows:
         values = outputs(int(row), 0).astype(np.float64)
         values[:, 0] = 20 * np.log10(np.maximum(values[:, 0], 1e-5))
-        frames.append(values - values.mean(axis=0))
-    expected = np.concatenate(frames).std(axis=0)
-    np.testing.assert_allclose(model.scaling.deviation.numpy(), expected, rtol=1e-3)  # type: ignore[union-attr]
+        values[:, 0] -= values[:, 0].mean()  # the level
+        frames.append(values)
+    together = np.concatenate(frames)
+    assert isinstance(model, Classifier) and model.scaling is not None
+    np.testing.assert_allclose(model.scaling.mean.numpy(), together.mean(axis=0), atol=1e-3)
+    np.testing.assert_allclose(model.scaling.deviation.numpy(), together.std(axis=0), rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["wavelet", "fin_wavelet", "feature_cnn"])
