@@ -144,7 +144,8 @@ def describe_scores(result: Mapping[str, Any]) -> list[str]:
         ]
     chance = 100 / len(result["labels"])
     n, speakers = result["n_utterances"], result["n_speakers"]
-    lines += ["", f"{n:,} utterances of {speakers} speakers; chance is {chance:.1f} % UAR."]
+    of = "one speaker" if speakers == 1 else f"{speakers} speakers"
+    lines += ["", f"{n:,} utterances of {of}; chance is {chance:.1f} % UAR."]
     return lines
 
 

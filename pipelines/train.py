@@ -178,6 +178,7 @@ def run(
     }
     (out / "README.md").write_text(describe(result, pictures))
     write_json(out / RESULT, result)  # last: its presence says that the run is whole
+    (out / CHECKPOINT).unlink()
     print("\n".join(describe_scores(result)))
     print(f"written to {out}")
 

@@ -57,8 +57,9 @@ class FinBranch(nn.Module):
         return padded
 
     def imitate(self, windows: Tensor) -> Tensor:
-        """(n, 2048) → (n, n_outputs)."""
-        return torch.cat([fin(windows) for fin in self.fins.values()], dim=1)
+        """(n, 2048) → (n, n_outputs), always in float32: half of its digits would drown quiet bands."""
+        with torch.autocast(windows.device.type, enabled=False):
+            return torch.cat([fin(windows) for fin in self.fins.values()], dim=1)
 
     def freeze(self) -> None:
         """From now on the FINs don't learn."""

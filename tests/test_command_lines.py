@@ -148,33 +148,27 @@ def test_killing_prepare_at_random_points_loses_nothing(
     assert left == {"killed.h5", "killed.report.json", "killed.ledger.csv"}
 
 
+FIN_RUN = ("fins.train", "--feature", "rms", "--topology", "paper", "--epochs", 25)
+CLASSIFIER_RUN = (
+    *("pipelines.train", "--model", "fin", "--fins", "rms", "chroma", "--copies", 1),
+    *("--frozen-epochs", 6, "--finetuned-epochs", 4),
+)
+
+
+@pytest.mark.parametrize("arguments", [FIN_RUN, pytest.param(CLASSIFIER_RUN, marks=pytest.mark.slow)])
 def test_killing_training_at_random_points_loses_nothing(
-    prepared: tuple[Path, float], tmp_path: Path, n_kills: int
+    prepared: tuple[Path, float], tmp_path: Path, n_kills: int, arguments: tuple[object, ...]
 ) -> None:
     store, _ = prepared
     expected, out = tmp_path / "expected", tmp_path / "killed"
+    module, *options = arguments
 
     def train(folder: Path) -> list[str]:
-        return command(
-            "fins.train",
-            "--feature",
-            "rms",
-            "--topology",
-            "paper",
-            "--store",
-            store,
-            "--epochs",
-            25,
-            "--out",
-            folder,
-        )
+        return command(str(module), *options, "--store", store, "--out", folder)
 
-    def history(folder: Path) -> list[list[str]]:
+    def history(folder: Path) -> list[dict[str, str]]:
         with (folder / "history.csv").open() as file:
-            return [
-                [row["windows_seen"], row["train_loss"], row["validation_loss"]]
-                for row in csv.DictReader(file)
-            ]
+            return [{**row, "seconds": ""} for row in csv.DictReader(file)]
 
     def whole() -> None:
         assert history(out) == history(expected)
