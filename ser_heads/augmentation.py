@@ -41,6 +41,8 @@ def perturb(signal: Signal, utterance: str, copy: int) -> Signal:
 class Augmentation:
     """Of frames, (batch, time, feature), drawn from a generator; sizes are the most that can be drawn."""
 
+    seconds: float = 3.0
+    """A longer utterance is cut to a stretch of this length, anywhere in it."""
     stretch: float = 1.16
     """Longer or shorter by this factor: another pace, the same pitch."""
     n_masks: int = 2

@@ -32,7 +32,7 @@ class Scaling(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, slices: dict[str, slice], removed: Removed = "level") -> None:
+    def __init__(self, slices: dict[str, slice], removed: Removed = "channel") -> None:
         super().__init__()
         if removed not in get_args(Removed):
             raise ValueError(f"removed is one of {', '.join(get_args(Removed))}, got {removed!r}")
@@ -170,7 +170,7 @@ class Classifier(nn.Module):
     """
 
     def __init__(
-        self, fins: FinBranch | None, wavelets: WaveletBranch | None, removed: Removed = "level"
+        self, fins: FinBranch | None, wavelets: WaveletBranch | None, removed: Removed = "channel"
     ) -> None:
         super().__init__()
         if fins is None and wavelets is None:

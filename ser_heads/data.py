@@ -16,7 +16,6 @@ from fins.audio import HOP, WINDOW, Signal, cut_windows
 from fins.store import EMOTIONS, Store, to_amplitude
 
 QUIET = 45.0  # dB below an utterance's loudest window: quieter ends are cut off
-POOL = 8  # batches of training utterances that are sorted by length together
 
 
 class UtteranceTable:
@@ -121,20 +120,15 @@ def pad(rows: Sequence[NDArray[np.float32]]) -> Tensor:
     return torch.from_numpy(padded)
 
 
-def length_batches(
-    lengths: NDArray[np.int64], size: int, rng: np.random.Generator | None = None
-) -> list[NDArray[np.int64]]:
-    """Places of rows, batches of about equal lengths, so that little is padding; with a generator, shuffled.
+def length_batches(lengths: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
+    """Places of rows, at most `size` of about equal lengths together, so that little is padding."""
+    order = np.argsort(lengths, kind="stable")
+    return [order[start : start + size] for start in range(0, len(order), size)]
 
-    lengths : (n,); size : most rows of a batch
+
+def random_batches(n: int, size: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
+    """Places of n rows in random order, at most `size` together, and all batches of about that size.
+
+    Not sorted by length: batch norm would then see short utterances apart from long ones.
     """
-    if rng is None:
-        order = np.argsort(lengths, kind="stable")
-        return [order[start : start + size] for start in range(0, len(order), size)]
-    # sorted within pools of shuffled rows: which rows meet differs in each epoch
-    order = rng.permutation(len(lengths))
-    batches = []
-    for pool in np.array_split(order, -(-len(order) // (POOL * size))):
-        ordered = pool[np.argsort(lengths[pool], kind="stable")]
-        batches += np.array_split(ordered, -(-len(pool) // size))
-    return [batches[place] for place in rng.permutation(len(batches))]
+    return np.array_split(rng.permutation(n), -(-n // size))

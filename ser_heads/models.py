@@ -39,7 +39,7 @@ class ModelConfig:
     """fin, wavelet, both, or the published head on averages (feature_cnn), of closed forms or of --fins."""
     fins: tuple[str, ...] | None = None
     """FINs by name or folder of a run; by default mel, rms and zcr, and none for feature_cnn."""
-    removed: Removed = "level"
+    removed: Removed = "channel"
     """What of an utterance's FIN outputs is taken away: level, channel (the mean of each output), nothing."""
     wavelet: str = "sym10"
     """Where the wavelet packets start, as PyWavelets names it."""

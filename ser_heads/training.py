@@ -15,13 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fins.audio import HOP, WINDOW
+from fins.audio import HOP, SAMPLE_RATE, WINDOW, count_windows
 from fins.checkpoints import load_tensors, save_tensors
 from fins.features import Floats
 from fins.store import EMOTIONS
 from ser_heads.augmentation import Augmentation, perturb
 from ser_heads.classifier import Classifier
-from ser_heads.data import Batch, UtteranceTable, count_frames, length_batches, pad
+from ser_heads.data import Batch, UtteranceTable, length_batches, pad, random_batches
 from ser_heads.models import Model
 from ser_heads.scores import metrics
 
@@ -113,25 +113,47 @@ class Feed:
     ) -> None:
         self.table, self.outputs, self.signal = table, outputs, signal
 
-    def batch(self, utterances: Sequence[int] | NDArray[np.int64], copies: Sequence[int]) -> Batch:
-        signals, outputs = None, None
-        if self.outputs is not None:
-            rows = [self.outputs(u, c) for u, c in zip(utterances, copies, strict=True)]
-            n_frames = torch.tensor([len(row) for row in rows])
-            n_samples = WINDOW + HOP * (n_frames - 1)
-            outputs = pad(rows)
-        if self.signal:
-            heard = [
-                perturb(self.table.signal(u), self.table.names[u], c)
-                for u, c in zip(utterances, copies, strict=True)
-            ]
-            n_samples = torch.tensor([max(len(row), WINDOW) for row in heard])
-            n_frames = count_frames(n_samples)
-            signals = pad(heard)
-            if signals.shape[1] < WINDOW:
-                signals = nn.functional.pad(signals, (0, WINDOW - signals.shape[1]))
-        emotion = torch.from_numpy(self.table.emotion[np.asarray(utterances)])
-        return Batch(n_samples, n_frames, emotion, signals, outputs)
+    def batch(
+        self,
+        utterances: Sequence[int] | NDArray[np.int64],
+        copies: Sequence[int],
+        longest: int | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> Batch:
+        """Some utterances, of each the copy of that number.
+
+        longest : frames, of longer ones a stretch of so many, from where the generator says
+        """
+        outputs, signals, n_frames = [], [], []
+        for utterance, number in zip(utterances, copies, strict=True):
+            row, signal = None, None
+            if self.outputs is not None:
+                row = self.outputs(utterance, number)
+                n = len(row)
+            if self.signal:
+                signal = perturb(self.table.signal(utterance), self.table.names[utterance], number)
+                signal = np.pad(signal, (0, max(0, WINDOW - len(signal))))
+                n = count_windows(len(signal))
+            if longest is not None and n > longest:
+                assert rng is not None
+                start = int(rng.integers(n - longest + 1))
+                n = longest
+                row = row if row is None else row[start : start + n]
+                signal = signal if signal is None else signal[start * HOP : (start + n - 1) * HOP + WINDOW]
+            n_frames.append(n)
+            outputs.append(row)
+            signals.append(signal)
+        n_samples = [
+            WINDOW + HOP * (n - 1) if signal is None else len(signal)
+            for n, signal in zip(n_frames, signals, strict=True)
+        ]
+        return Batch(
+            torch.tensor(n_samples),
+            torch.tensor(n_frames),
+            torch.from_numpy(self.table.emotion[np.asarray(utterances)]),
+            pad([signal for signal in signals if signal is not None]) if self.signal else None,
+            pad([row for row in outputs if row is not None]) if self.outputs is not None else None,
+        )
 
 
 def predict(model: Model, feed: Feed, utterances: NDArray, device: torch.device) -> NDArray[np.float32]:
@@ -282,7 +304,8 @@ class Training:
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         torch.manual_seed(int(rng.integers(2**62)))  # of dropout
         training = self.parts["train"]
-        batches = length_batches(self.table.lengths()[training], options.batch_size, rng)
+        batches = random_batches(len(training), options.batch_size, rng)
+        longest = max(1, round(options.augmentation.seconds * SAMPLE_RATE / HOP))
         self.model.train()
         losses = []
         rate = 0.0
@@ -297,7 +320,8 @@ class Training:
             rate = self._set_rate(share)
             utterances = training[places]
             copies = rng.integers(options.copies + 1, size=len(utterances))
-            losses.append(self._step(self.feed.batch(utterances, copies.tolist()).to(self.device), generator))
+            batch = self.feed.batch(utterances, copies.tolist(), longest, rng)
+            losses.append(self._step(batch.to(self.device), generator))
             progress(state, number + 1, len(batches))
         if losses and not np.isfinite(np.mean(losses)):
             raise ValueError("training diverged: the loss is no finite number; use a lower --learning-rate")

@@ -111,9 +111,9 @@ def test_the_test_part_is_never_read(
     read: set[int] = set()
     batch = Feed.batch
 
-    def spy(self: Feed, utterances: np.ndarray, copies: list[int]) -> object:
+    def spy(self: Feed, utterances: np.ndarray, *rest: object) -> object:
         read.update(map(int, utterances))
-        return batch(self, utterances, copies)
+        return batch(self, utterances, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Feed, "batch", spy)
     training_of(table, tmp_path / "c").run(silent)
@@ -128,10 +128,10 @@ def test_copies_train_and_originals_validate(
     heard: dict[bool, set[int]] = {True: set(), False: set()}
     batch = Feed.batch
 
-    def spy(self: Feed, utterances: np.ndarray, copies: list[int]) -> object:
+    def spy(self: Feed, utterances: np.ndarray, copies: list[int], *rest: object) -> object:
         validating = set(map(int, utterances)) <= set(parts_of(table)["validation"].tolist())
         heard[validating].update(copies)
-        return batch(self, utterances, copies)
+        return batch(self, utterances, copies, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Feed, "batch", spy)
     training_of(table, tmp_path / "c", Options(**{**vars(QUICK), "copies": 3})).run(silent)
@@ -262,7 +262,7 @@ def test_scales_are_deviations_of_training_frames(table: UtteranceTable) -> None
     for row in rows:
         values = outputs(int(row), 0).astype(np.float64)
         values[:, 0] = 20 * np.log10(np.maximum(values[:, 0], 1e-5))
-        values[:, 0] -= values[:, 0].mean()  # the level
+        values -= values.mean(axis=0)  # the channel
         frames.append(values)
     together = np.concatenate(frames)
     assert isinstance(model, Classifier) and model.scaling is not None
@@ -281,3 +281,24 @@ def test_other_models_train_too(table: UtteranceTable, tmp_path: Path, name: str
     assert all(np.isfinite([row.train_loss, row.validation_loss]).all() for row in state.history)
     assert any((weights[its] != tensor).any() for its, tensor in training.best.items())
     assert len(state.history) == (1 if name == "wavelet" else 2)
+
+
+def test_a_stretch_of_a_long_utterance_is_the_same_for_outputs_and_signal(table: UtteranceTable) -> None:
+    model, _ = build_model(ModelConfig("fin", fins=("rms",)))
+    assert model.fins is not None
+    outputs = FrozenOutputs(model.fins, table, 1)
+    rows = [0, 1, 2]
+    cut = Feed(table, outputs, True).batch(rows, [0, 1, 1], 5, np.random.default_rng(0))
+    assert cut.signal is not None and cut.outputs is not None
+    assert cut.n_frames.tolist() == [5, 5, 5] and cut.outputs.shape == (3, 5, 1)
+    with torch.no_grad():
+        torch.testing.assert_close(model.fins(cut.signal, cut.n_samples), cut.outputs, atol=1e-6, rtol=0)
+    whole = Feed(table, outputs, False).batch(rows, [0, 1, 1])
+    assert whole.n_frames.tolist() == [len(outputs(0, 0)), len(outputs(1, 1)), len(outputs(2, 1))]
+    values, starts = outputs(0, 0), set()
+    for seed in range(20):
+        cut = Feed(table, outputs, False).batch([0], [0], 5, np.random.default_rng(seed))
+        assert cut.outputs is not None
+        places = range(len(values) - 4)
+        starts |= {place for place in places if (values[place : place + 5] == cut.outputs[0].numpy()).all()}
+    assert len(starts) > 3
