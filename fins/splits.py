@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection
 from typing import Literal
 
@@ -24,9 +24,9 @@ def split_utterances(utterances: dict[str, NDArray], protocol: Protocol, seed: i
 
     `random` is stratified 70/15/15 by corpus and emotion and shares speakers between parts; equal files stay
     together. `speaker` shares no speaker: 70/15/15 of each corpus's speakers, at least one in each part; a
-    corpus of one or two speakers trains. Raises ValueError for another protocol, or if no corpus has three.
+    corpus of one or two speakers trains. Raises ValueError for another protocol, if no corpus has three, or
+    if byte-identical files would be in different parts.
     """
-    n = len(utterances["id"])
     if protocol == "random":
         strata = [f"{c}/{e}" for c, e in zip(utterances["corpus"], utterances["emotion"], strict=True)]
         units = [sha or f"{c}/{i}" for sha, c, i in _columns(utterances, "sha256", "corpus", "id")]
@@ -52,11 +52,7 @@ def split_utterances(utterances: dict[str, NDArray], protocol: Protocol, seed: i
         for part, unit in zip(_part_sequence(len(members)), (members[i] for i in order), strict=True):
             part_of[unit] = part
 
-    parts = np.empty(n, dtype=object)
-    for row in range(n):
-        part = part_of.get(units[row], "unused")
-        parts[row] = part if original[row] or part == "train" else "unused"
-    return parts
+    return _with_copies(utterances, np.array([part_of.get(unit, "unused") for unit in units], dtype=object))
 
 
 def split_at_speakers(utterances: dict[str, NDArray], held_out: Collection[str], seed: int) -> NDArray:
@@ -87,8 +83,34 @@ def split_at_speakers(utterances: dict[str, NDArray], held_out: Collection[str],
     parts = np.full(len(speakers), "train", dtype=object)
     parts[np.isin(speakers, list(validating))] = "validation"
     parts[np.isin(speakers, list(held_out))] = "test"
-    parts[(utterances["augmented_from"] != "") & (parts != "train")] = "unused"
-    return parts
+    return _with_copies(utterances, parts)
+
+
+def _with_copies(utterances: dict[str, NDArray], parts: NDArray) -> NDArray:
+    """The parts of originals, and of augmented copies as their originals train or don't; ValueError if a file
+    that is in one part is byte-identical to one in another."""
+    part_of, parts_of_file = {}, defaultdict(set)
+    for corpus, name, sha, copied, part in zip(
+        *(utterances[column] for column in ("corpus", "id", "sha256", "augmented_from")), parts, strict=True
+    ):
+        if not copied:
+            part_of[corpus, name] = part
+            parts_of_file[sha].add(part)
+    twice = [sha for sha, its in parts_of_file.items() if sha and len(its) > 1]
+    if twice:
+        raise ValueError(
+            f"{len(twice)} recordings would be in several parts, as byte-identical files of different "
+            "speakers: prepare the corpus without them"
+        )
+    return np.array(
+        [
+            part if not copied else "train" if part_of.get((corpus, copied)) == "train" else "unused"
+            for corpus, copied, part in zip(
+                utterances["corpus"], utterances["augmented_from"], parts, strict=True
+            )
+        ],
+        dtype=object,
+    )
 
 
 def _part_sequence(n: int) -> list[str]:

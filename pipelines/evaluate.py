@@ -19,17 +19,17 @@ from pipelines.results import (
     PREDICTIONS,
     Predictions,
     answer,
+    check_out,
     describe_scores,
     draw_scores,
+    find_unseen,
     part_facts,
     read_predictions,
     read_result,
     scores_of,
-    seen_in_training,
 )
-from ser_heads.data import UtteranceTable
-from ser_heads.models import CLOSED_FORMS, load_model
-from ser_heads.training import Feed, predict
+from ser_heads.models import load_model
+from ser_heads.training import live_feed, predict
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,8 @@ def main(config: EvaluateConfig) -> None:
         facts, predictions = collect(config.runs, results)
         name = "evaluation"
     out = config.out or config.runs[0] / name
-    if out.resolve() in {run.resolve() for run in config.runs}:
-        raise ValueError(f"{out} holds the run itself: choose another --out")
-    model = ", ".join(dict.fromkeys(str(result["model"]) for result in results))
+    check_out(out)
+    model = str(results[0]["model"])
     with held(out):
         scores = scores_of(predictions, config.seed)
         predictions.write(out / PREDICTIONS)
@@ -76,8 +75,7 @@ def main(config: EvaluateConfig) -> None:
         result = {
             "model": model,
             "parameters": results[0]["parameters"],
-            "protocol": facts.pop("protocol", results[0]["protocol"]),
-            "runs": [run.name for run in config.runs],
+            "runs": [str(run) for run in config.runs],
             "seed": config.seed,
             **facts,
             **scores,
@@ -91,45 +89,38 @@ def main(config: EvaluateConfig) -> None:
 
 def judge(run: Path, stores: Sequence[Path]) -> tuple[dict[str, Any], Predictions]:
     """What a run's model says of the utterances of stores that it didn't learn from."""
-    model, config, known = load_model(run / WEIGHTS)
-    closed_forms = config.model == "feature_cnn" and model.fins is None
-    table = UtteranceTable(stores, trimmed=not closed_forms)
-    names, checksums = seen_in_training(run)
-    columns = table.columns
-    seen = np.array([name in names for name in table.names]) | np.isin(columns["sha256"], list(checksums))
-    original = columns["augmented_from"] == ""
-    chosen = np.flatnonzero(original & ~seen)
-    if len(chosen) == 0:
-        raise ValueError(f"{run} learned from every utterance of the stores: give another store")
+    model, _, known = load_model(run / WEIGHTS)
+    unseen = find_unseen(run, stores, trimmed=not model.hears_closed_forms)
+    table, chosen = unseen.table, unseen.rows
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    outputs = (lambda u, c: table.stored_features(u, CLOSED_FORMS)) if closed_forms else None
-    feed = Feed(table, outputs, signal=not closed_forms)
+    feed = live_feed(model, table)
     predictions, used = answer(table, chosen, predict(model.to(device), feed, chosen, device), known)
-    wanted = set(columns["emotion"][chosen])
-    notes = [f"emotions that can be answered: {', '.join(predictions.labels)}"]
-    if "calm" in known and "calm" not in wanted and "neutral" in predictions.labels:
-        notes.append("calm counts as neutral: these utterances know no calm")
-    if (original & seen).any():
-        notes.append(f"{(original & seen).sum():,} utterances left out: the run learned from them")
+    labels = predictions.labels
+    notes = [f"emotions that can be answered: {', '.join(labels)}"]
+    if "calm" in known and "calm" not in labels and "neutral" in labels:
+        notes.append("calm counts as neutral: these corpora know no calm")
+    if unseen.n_seen:
+        notes.append(f"{unseen.n_seen:,} utterances left out: the run learned from them")
     if not used.all():
-        unknown = ", ".join(sorted(wanted - set(predictions.labels)))
+        unknown = ", ".join(sorted(set(table.columns["emotion"][chosen]) - set(labels)))
         notes.append(f"{(~used).sum():,} utterances left out: the model knows no {unknown}")
     return {
-        "protocol": "corpus" if not seen.any() else "held-out utterances",
+        "protocol": unseen.protocol,
         "parts": part_facts(table, {"test": chosen[used]}),
-        "n_left_out": {"learned_from": int((original & seen).sum()), "unknown_emotion": int((~used).sum())},
+        "n_left_out": {"learned_from": unseen.n_seen, "unknown_emotion": int((~used).sum())},
         "notes": notes,
     }, predictions
 
 
 def collect(runs: Sequence[Path], results: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], Predictions]:
-    """What several runs said of their test parts, as one table; folds share no test utterance."""
-    tables = [read_predictions(run / PREDICTIONS) for run in runs]
+    """What several runs of one model said of their test parts, as one table."""
+    if len({run.resolve() for run in runs}) < len(runs):
+        raise ValueError("a run is given twice: once is enough")
+    tables = [read_predictions(run) for run in runs]
     labels = tables[0].labels
-    if any(table.labels != labels for table in tables):
-        raise ValueError(
-            "the runs answer with different emotions: evaluate runs of the same corpora together"
-        )
+    kinds = {(result["model"], result["protocol"]) for result in results}
+    if len(kinds) > 1 or any(table.labels != labels for table in tables):
+        raise ValueError("the runs differ in model, protocol or emotions: evaluate runs of a kind together")
     together = Predictions(
         [name for table in tables for name in table.names],
         [speaker for table in tables for speaker in table.speakers],
@@ -145,15 +136,14 @@ def collect(runs: Sequence[Path], results: Sequence[dict[str, Any]]) -> tuple[di
         notes.append(
             f"mean UAR of {len(runs)} runs {100 * np.mean(uars):.1f} %, deviation {100 * spread:.1f} points"
         )
+    n_utterances = len(set(together.names))
+    if n_utterances < len(together.names):
+        notes.append(f"{n_utterances:,} utterances, some count once for each run that has them")
     return {
-        "uar_of_runs": {run.name: result["uar"] for run, result in zip(runs, results, strict=True)},
+        "protocol": results[0]["protocol"],
+        "uar_of_runs": uars,
         "mean_uar_of_runs": float(np.mean(uars)),
-        "parts": {
-            "test": {
-                "n_utterances": len(together.names),
-                "speakers": sorted(set(together.speakers)),
-            }
-        },
+        "parts": {"test": {"n_utterances": n_utterances, "speakers": sorted(set(together.speakers))}},
         "notes": notes,
     }, together
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,7 +21,7 @@ from fins.features import compute_feature, get_feature
 from fins.networks import Fin
 from fins.runs import CONFIG, held, read_json, write_json
 from fins.scores import R2Accumulator, r2_text
-from pipelines.results import SPLIT, read_result, seen_in_training
+from pipelines.results import check_out, find_unseen, read_result
 from pipelines.train import FROZEN_WEIGHTS
 from ser_heads.data import UtteranceTable
 from ser_heads.models import load_model
@@ -62,8 +61,7 @@ def main(config: ReportConfig) -> None:
         raise ValueError("--utterances is at least 1")
     runs = tuple(dict.fromkeys(run.resolve() for run in config.runs))
     out = config.out or config.runs[0] / "report"
-    if out.resolve() in runs:
-        raise ValueError(f"{out} holds the run itself: choose another --out")
+    check_out(out)
     pairs = [read_pairs(run) for run in runs]
     chosen = [choose(run, config.store, config.utterances) for run in runs]
     rows: list[dict[str, Any]] = []
@@ -101,32 +99,17 @@ def read_pairs(run: Path) -> list[Pair]:
 
 
 def choose(run: Path, stores: Sequence[Path], most: int) -> tuple[UtteranceTable, NDArray[np.int64]]:
-    """Utterances that a run didn't learn from: those of some stores, or the test part of its own.
-
-    most : so many at most, evenly spread
-    """
-    names, checksums = seen_in_training(run)
-    if stores:
-        table = UtteranceTable(stores, trimmed=False)
-        seen = np.array([name in names for name in table.names])
-        seen |= np.isin(table.columns["sha256"], list(checksums))
-        rows = np.flatnonzero((table.columns["augmented_from"] == "") & ~seen)
-        if len(rows) == 0:
-            raise ValueError(f"{run} learned from every utterance of the stores: give another store")
-    else:
-        own = [Path(path) for path in read_json(run / CONFIG)["config"]["store"]]
-        for path in own:
-            if not path.is_file():
-                raise ValueError(f"the store {path} of {run} isn't there any more: give --store")
-        table = UtteranceTable(own, trimmed=False)
-        with (run / SPLIT).open(newline="") as file:
-            test = {row["utterance"] for row in csv.DictReader(file) if row["part"] == "test"}
-        rows = np.flatnonzero([name in test for name in table.names])
-        if test - set(table.names):
-            raise ValueError(f"the stores of {run} lack utterances that it was tested on: give --store")
+    """Utterances that a run didn't learn from, of some stores or its own; at most so many, evenly spread."""
+    if not stores:
+        stores = [Path(path) for path in read_json(run / CONFIG).get("config", {}).get("store", [])]
+        missing = [str(path) for path in stores if not path.is_file()]
+        if missing or not stores:
+            raise ValueError(f"the stores of {run} aren't there any more: give --store")
+    unseen = find_unseen(run, stores, trimmed=False)
+    rows = unseen.rows
     if len(rows) > most:
         rows = rows[np.linspace(0, len(rows) - 1, most).round().astype(int)]
-    return table, rows
+    return unseen.table, rows
 
 
 def score(pairs: Sequence[Pair], table: UtteranceTable, utterances: NDArray[np.int64]) -> dict[str, Any]:

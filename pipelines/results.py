@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fins.runs import read_json
+from fins.runs import CONFIG, read_json
 from fins.store import EMOTIONS
 from ser_heads.data import UtteranceTable
 from ser_heads.plots import plot_confusion, plot_groups, plot_recalls
-from ser_heads.scores import restrict, score, score_groups, scores_as_json
+from ser_heads.scores import METRICS, restrict, score, score_groups, scores_as_json
 
 PREDICTIONS, SPLIT = "predictions.csv", "split.csv"
-SCORES = ("uar", "wa", "macro_f1", "weighted_f1")
+SPLIT_COLUMNS = ("utterance", "speaker", "emotion", "sha256", "part")
 
 
 @dataclass(frozen=True)
@@ -46,28 +46,37 @@ class Predictions:
                 writer.writerow([*row, *(f"{share:.6f}" for share in shares)])
 
 
-def read_predictions(path: Path) -> Predictions:
-    """ValueError in one sentence for a file that is missing or no such table."""
+def read_predictions(run: Path) -> Predictions:
+    """Of a finished run or evaluation; ValueError in one sentence if they are missing or not whole."""
+    path = run / PREDICTIONS
+    header, rows = _read_table(path)
+    labels = tuple(header[4:])
+    columns = [list(column) for column in zip(*rows, strict=True)] or [[]] * len(header)
+    try:
+        names, speakers, truth, answers = columns[:4]
+        probabilities = np.array(columns[4:], dtype=float).T
+    except ValueError as error:
+        raise ValueError(f"{path} is no table of predictions: make the run again") from error
+    whole = header[:4] == ["utterance", "speaker", "emotion", "answer"] and set(labels) <= set(EMOTIONS)
+    if not whole or not {*truth, *answers} <= set(labels):
+        raise ValueError(f"{path} is no table of predictions: make the run again")
+    if len(rows) != read_result(run)["n_utterances"]:
+        raise ValueError(f"{path} isn't whole: make the run again")
+    return Predictions(names, speakers, truth, answers, probabilities, labels)
+
+
+def _read_table(path: Path) -> tuple[list[str], list[list[str]]]:
+    """The header and the rows of a CSV, all as long as the header; ValueError for anything else."""
     try:
         with path.open(newline="") as file:
             header, *rows = csv.reader(file)
-        labels = tuple(header[4:])
-        if (
-            header[:4] != ["utterance", "speaker", "emotion", "answer"]
-            or not rows
-            or set(labels) - set(EMOTIONS)
-        ):
-            raise ValueError
-        columns = list(zip(*rows, strict=True))
-        names, speakers, truth, answer = (list(column) for column in columns[:4])
-        probabilities = np.array(columns[4:], dtype=float).T
-        if not {*truth, *answer} <= set(labels) or probabilities.shape != (len(rows), len(labels)):
-            raise ValueError
-        return Predictions(names, speakers, truth, answer, probabilities, labels)
     except FileNotFoundError as error:
-        raise ValueError(f"{path} is missing: is the run finished?") from error
-    except (ValueError, IndexError) as error:
-        raise ValueError(f"{path} is no table of predictions: the run has to be made again") from error
+        raise ValueError(f"{path} is missing: is {path.parent} the folder of a finished run?") from error
+    except (csv.Error, UnicodeDecodeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged: make the run again") from error
+    if any(len(row) != len(header) for row in rows):
+        raise ValueError(f"{path} is damaged: make the run again")
+    return header, rows
 
 
 def answer(
@@ -132,7 +141,7 @@ def describe_scores(result: Mapping[str, Any]) -> list[str]:
     """Scores and intervals as Markdown, and each corpus where there are several."""
     names = {"uar": "UAR", "wa": "WA", "macro_f1": "macro-F1", "weighted_f1": "weighted-F1"}
     lines = ["| score | % | 95 % interval, speakers resampled |", "|---|--:|--:|"]
-    for key in SCORES:
+    for key in METRICS:
         interval = result["interval_95"][key]
         between = f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}" if interval else "– (one speaker)"
         lines.append(f"| {names[key]} | {100 * result[key]:.1f} | {between} |")
@@ -165,7 +174,7 @@ def write_split(path: Path, table: UtteranceTable, parts: Mapping[str, NDArray[n
     """Which utterance was in which part, with its checksum."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["utterance", "speaker", "emotion", "sha256", "part"])
+        writer.writerow(SPLIT_COLUMNS)
         for part, rows in parts.items():
             for row in rows:
                 sha = table.columns["sha256"][row]
@@ -173,22 +182,56 @@ def write_split(path: Path, table: UtteranceTable, parts: Mapping[str, NDArray[n
                 writer.writerow([table.names[row], table.speakers[row], emotion, sha, part])
 
 
-def seen_in_training(run: Path) -> tuple[set[str], set[str]]:
-    """Names and checksums of what a run trained on or chose by."""
+@dataclass(frozen=True)
+class Unseen:
+    """Of some stores, what a run neither learned from nor was chosen by.
+
+    rows : (n,) utterances of the table, no augmented copies; n_seen : how many originals are left out
+    protocol : corpus if none of their corpora was seen, speaker if none of their speakers, else random
+    """
+
+    table: UtteranceTable
+    rows: NDArray[np.int64]
+    n_seen: int
+    protocol: str
+
+
+def find_unseen(run: Path, stores: Sequence[Path], trimmed: bool = True) -> Unseen:
+    """By names and checksums; ValueError if nothing is left, or if the run's split.csv isn't whole."""
     path = run / SPLIT
-    try:
-        with path.open(newline="") as file:
-            rows = [row for row in csv.DictReader(file) if row["part"] in ("train", "validation")]
-        return {row["utterance"] for row in rows}, {row["sha256"] for row in rows} - {""}
-    except FileNotFoundError as error:
-        raise ValueError(f"{path} is missing: is {run} the folder of a finished run?") from error
-    except KeyError as error:
-        raise ValueError(f"{path} is no split of this version: the run has to be made again") from error
+    header, rows = _read_table(path)
+    parts = {name: facts["n_utterances"] for name, facts in read_result(run)["parts"].items()}
+    counts = Counter(row[-1] for row in rows)
+    if header != list(SPLIT_COLUMNS) or counts != {part: n for part, n in parts.items() if n}:
+        raise ValueError(f"{path} isn't whole, so what was trained on isn't known: make the run again")
+    learned = [dict(zip(header, row, strict=True)) for row in rows if row[-1] in ("train", "validation")]
+    table = UtteranceTable(stores, trimmed)
+    columns = table.columns
+    seen = np.isin(table.names, [row["utterance"] for row in learned])
+    seen |= np.isin(columns["sha256"], [row["sha256"] for row in learned if row["sha256"]])
+    original = columns["augmented_from"] == ""
+    chosen = np.flatnonzero(original & ~seen)
+    if len(chosen) == 0:
+        raise ValueError(f"{run} learned from every utterance of the stores: give another store")
+    speakers = {row["speaker"] for row in learned}
+    corpora = {speaker.split("/")[0] for speaker in speakers}
+    protocol = "random"
+    if not corpora & set(columns["corpus"][chosen]):
+        protocol = "corpus"
+    elif not speakers & set(table.speakers[chosen]):
+        protocol = "speaker"
+    return Unseen(table, chosen, int((original & seen).sum()), protocol)
 
 
 def read_result(run: Path) -> dict[str, Any]:
     """The result of a finished run of pipelines.train."""
     result = read_json(run / "result.json")
-    if not {"model", "uar", "labels"} <= set(result):
+    if not {"model", "parameters", "protocol", "parts", "labels", "uar", "n_utterances"} <= set(result):
         raise ValueError(f"{run} holds no run of pipelines.train")
     return result
+
+
+def check_out(folder: Path) -> None:
+    """ValueError if what is written there would overwrite a run's own files."""
+    if (folder / CONFIG).exists():
+        raise ValueError(f"{folder} holds a run: choose another --out")

@@ -35,9 +35,20 @@ from pipelines.results import (
 )
 from ser_heads.data import UtteranceTable
 from ser_heads.fin_branch import FrozenOutputs
-from ser_heads.models import CLOSED_FORMS, Model, ModelConfig, build_model, save_model
+from ser_heads.models import Model, ModelConfig, build_model, save_model
 from ser_heads.plots import plot_learning_curves
-from ser_heads.training import EVALUATION_BATCH, Epoch, Feed, Options, State, Training, measure, predict
+from ser_heads.scores import METRICS
+from ser_heads.training import (
+    EVALUATION_BATCH,
+    Epoch,
+    Feed,
+    Options,
+    State,
+    Training,
+    live_feed,
+    measure,
+    predict,
+)
 
 CHECKPOINT = "checkpoint.safetensors"
 FROZEN_WEIGHTS = "frozen.safetensors"
@@ -93,8 +104,7 @@ def main(config: TrainConfig) -> None:
     out = config.out or Path("runs") / f"{config.model}-{kind}-seed{config.seed}"
     torch.manual_seed(config.seed)
     model, headers = build_model(part_of(config, ModelConfig))
-    closed_forms = config.model == "feature_cnn" and model.fins is None
-    table = UtteranceTable(config.store, trimmed=not closed_forms)
+    table = UtteranceTable(config.store, trimmed=not model.hears_closed_forms)
     parts = divide(table, config)
     with held(out):
         run(config, out, model, headers, table, parts, started)
@@ -120,40 +130,34 @@ def run(
     if look_up_run(out, asked, free=()) == "finished":
         print(f"{out} holds the result of this very run already")
         return
-    begin_run(out, asked)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    options = part_of(config, Options)
     print(f"{config.model}: {count_parameters(model):,} parameters; on {device}")
     for part, facts in part_facts(table, parts).items():
         print(f"{part}: {facts['n_utterances']:,} utterances of {len(facts['speakers'])} speakers")
-
+    options = part_of(config, Options)
     outputs = frozen_outputs(model, table, options.copies)
     if not (out / CHECKPOINT).exists():
         measure(model, Feed(table, outputs, signal=False), parts["train"])
     training = Training(model, table, parts, options, outputs, out / CHECKPOINT, device, config.seed)
     if config.minutes is not None:
-        afterwards = ENDING + 1.2 * evaluation_seconds(training, parts)
-        training.seconds = config.minutes * 60 - afterwards - (time.monotonic() - started)
-        if training.seconds <= 0:
-            raise ValueError(
-                f"{config.minutes:g} minutes are too few: what comes after training takes {afterwards:.0f} s"
-            )
+        training.seconds = training_seconds(config.minutes, training, started)
+    begin_run(out, asked)
     state = training.run(ProgressBar())
 
     known = [emotion for place, emotion in enumerate(EMOTIONS) if training.known[place]]
+    finetuned = any(row.phase == "finetuned" for row in state.history)
     phases = {}
-    for phase, tensors, name in (
-        ("frozen", training.frozen_best, FROZEN_WEIGHTS),
-        ("finetuned", training.best, WEIGHTS),
-    ):
-        if phase == "frozen" and not any(row.phase == "finetuned" for row in state.history):
-            continue
-        model.load_state_dict(tensors)
-        save_model(out / name, tensors, part_of(config, ModelConfig), headers, known)
-        feed = training.feed if phase == "finetuned" else Feed(table, outputs, model.wavelets is not None)
-        predictions, used = answer(table, parts["test"], predict(model, feed, parts["test"], device), known)
-        scores = scores_of(predictions, config.seed)
-        phases[phase] = {key: scores[key] for key in ("uar", "wa", "macro_f1", "weighted_f1")}
+    if finetuned:
+        model.load_state_dict(training.frozen_best)
+        save_model(out / FROZEN_WEIGHTS, model.state_dict(), part_of(config, ModelConfig), headers, known)
+        feed = Feed(table, outputs, signal=model.wavelets is not None)
+        predictions, _ = answer(table, parts["test"], predict(model, feed, parts["test"], device), known)
+        phases["frozen"] = scores_of(predictions, config.seed)
+        model.load_state_dict(training.best)
+    save_model(out / WEIGHTS, model.state_dict(), part_of(config, ModelConfig), headers, known)
+    logits = predict(model, training.feed, parts["test"], device)
+    predictions, used = answer(table, parts["test"], logits, known)
+    scores = phases["finetuned" if finetuned else "frozen"] = scores_of(predictions, config.seed)
     predictions.write(out / PREDICTIONS)
     write_split(out / SPLIT, table, parts)
     write_history(out / HISTORY, state.history, Epoch)
@@ -174,7 +178,8 @@ def run(
         "epochs": len(state.history),
         "best_epoch": state.best_epoch,
         "validation_uar": state.best_uar,
-        "test_by_phase": phases,
+        "best_phase": state.history[state.best_epoch - 1].phase,
+        "test_by_phase": {phase: {key: its[key] for key in METRICS} for phase, its in phases.items()},
     }
     (out / "README.md").write_text(describe(result, pictures))
     write_json(out / RESULT, result)  # last: its presence says that the run is whole
@@ -199,6 +204,11 @@ def check(config: TrainConfig) -> None:
         raise ValueError("--finetuned-epochs and --copies are at least 0")
     if not 0 <= config.label_smoothing < 1:
         raise ValueError("--label-smoothing is at least 0 and below 1")
+    its = config.augmentation
+    if not (its.seconds > 0 and its.stretch >= 1 and its.n_masks >= 0 and its.masked_bands >= 0):
+        raise ValueError("--augmentation: seconds above 0, stretch at least 1, masks and bands at least 0")
+    if not (0 <= its.masked_time <= 1 and 0 <= its.mixup < math.inf and config.focusing >= 0):
+        raise ValueError("--augmentation.masked-time is 0 to 1, its mixup and --focusing are at least 0")
     for option in ("learning_rate", "finetuning_rate", "fin_rate", "minutes"):
         value = getattr(config, option)
         if value is not None and not (value > 0 and math.isfinite(value)):
@@ -219,6 +229,13 @@ def divide(table: UtteranceTable, config: TrainConfig) -> dict[str, NDArray[np.i
     else:
         assigned = split_utterances(table.columns, config.protocol, config.seed)
     parts = {part: np.flatnonzero(assigned == part) for part in PARTS}
+    known = np.unique(table.emotion[parts["train"]])
+    if len(known) < 2:
+        raise ValueError("the training utterances have but one emotion: there is nothing to tell apart")
+    # what training never heard can't choose the epoch; of the test part it is left out when scores are made
+    parts["validation"] = parts["validation"][np.isin(table.emotion[parts["validation"]], known)]
+    if not np.isin(table.emotion[parts["test"]], known).any():
+        parts["test"] = parts["test"][:0]
     empty = [part for part, rows in parts.items() if len(rows) == 0]
     if empty:
         raise ValueError(f"too few utterances in the stores: none is left for {' and '.join(empty)}")
@@ -241,17 +258,26 @@ def frozen_outputs(model: Model, table: UtteranceTable, n_copies: int) -> Callab
     if model.fins is not None:
         with tqdm(total=len(table), unit=" utterances", desc="frozen FINs", leave=False) as bar:
             return FrozenOutputs(model.fins, table, n_copies, bar.update)
-    if model.wavelets is None:
-        return lambda utterance, copy: table.stored_features(utterance, CLOSED_FORMS)
-    return None
+    return live_feed(model, table).outputs
 
 
-def evaluation_seconds(training: Training, parts: dict[str, NDArray[np.int64]]) -> float:
-    """What predicting the test part takes, as measured now on a batch of validation utterances."""
+def training_seconds(minutes: float, training: Training, started: float) -> float:
+    """What a budget leaves for training: less the scores of both phases, and pictures, as measured now."""
+    parts, before = training.parts, time.monotonic() - started
+    feed = live_feed(training.model, training.table)
     sample = parts["validation"][:EVALUATION_BATCH]
+    training.table.lengths()  # reads each signal, once
     start = time.monotonic()
-    predict(training.model, training.feed, sample, training.device)
-    return (time.monotonic() - start) * len(parts["test"]) / len(sample)
+    predict(training.model, feed, sample, training.device)
+    each = (time.monotonic() - start) / len(sample)
+    afterwards = ENDING + each * (2 * len(parts["test"]) + len(parts["validation"]))
+    left = minutes * 60 - afterwards - (time.monotonic() - started)
+    if left <= 0:
+        raise ValueError(
+            f"{minutes:g} minutes are too few: {before:.0f} s went by before training, with what frozen FINs "
+            f"make of the stores, and what follows it takes {afterwards:.0f} s"
+        )
+    return left
 
 
 def describe(result: dict[str, Any], pictures: list[str]) -> str:
@@ -281,7 +307,7 @@ def describe(result: dict[str, Any], pictures: list[str]) -> str:
     if len(result["test_by_phase"]) > 1:
         frozen, tuned = (100 * result["test_by_phase"][phase]["uar"] for phase in ("frozen", "finetuned"))
         said = f"Test UAR with frozen FINs {frozen:.1f} %, finetuned {tuned:.1f} %."
-        if result["test_by_phase"]["frozen"] == result["test_by_phase"]["finetuned"]:
+        if result["best_phase"] == "frozen":
             said = "No epoch of finetuning did better on the validation part: the FINs are as they were."
         lines[4:4] = [said, ""]
     return "\n".join(lines)

@@ -15,6 +15,7 @@ SPEED = 1.2  # a copy is at most so much faster or slower, pitch and formants wi
 NOISY = 0.3  # share of the copies that get noise
 SNR = (20.0, 50.0)  # dB
 GAIN = 3.0  # dB, up or down
+PERTURBATION = (SPEED, NOISY, SNR, GAIN)  # what tells these copies from other ones
 
 
 def perturb(signal: Signal, utterance: str, copy: int) -> Signal:

@@ -222,6 +222,8 @@ class Classifier(nn.Module):
             summary = torch.lerp(summary[other], summary, share) if summary is not None else None
         return self.head(frames, mask_until(n_frames, frames.shape[1]), summary), targets
 
+    hears_closed_forms = False
+
     def penalty(self) -> Tensor | None:
         """How far the wavelet kernels are from perfect reconstruction, where there are any."""
         return self.wavelets.penalty() if self.wavelets is not None else None

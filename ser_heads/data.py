@@ -120,15 +120,20 @@ def pad(rows: Sequence[NDArray[np.float32]]) -> Tensor:
     return torch.from_numpy(padded)
 
 
-def length_batches(lengths: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
-    """Places of rows, at most `size` of about equal lengths together, so that little is padding."""
-    order = np.argsort(lengths, kind="stable")
-    return [order[start : start + size] for start in range(0, len(order), size)]
+def length_batches(lengths: NDArray[np.int64], size: int, most: int) -> list[NDArray[np.int64]]:
+    """Places of rows of about equal lengths, at most `size` and, padded, `most` samples together."""
+    batches: list[list[int]] = [[]]
+    for place in map(int, np.argsort(lengths, kind="stable")):  # the longest of a batch comes last
+        batch = batches[-1]
+        if batch and (len(batch) == size or (len(batch) + 1) * lengths[place] > most):
+            batches.append([])
+        batches[-1].append(place)
+    return [np.array(batch) for batch in batches]
 
 
 def random_batches(n: int, size: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
-    """Places of n rows in random order, at most `size` together, and all batches of about that size.
-
-    Not sorted by length: batch norm would then see short utterances apart from long ones.
+    """Places of n rows in random order, at most `size` together, but never one alone, of which batch norm
+    can't learn. Not sorted by length: it would then see short utterances apart from long ones.
     """
-    return np.array_split(rng.permutation(n), -(-n // size))
+    n_batches = min(-(-n // size), max(1, n // 2))
+    return np.array_split(rng.permutation(n), n_batches)

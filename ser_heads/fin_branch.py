@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import version
 from pathlib import Path
 
 import h5py
@@ -17,12 +21,13 @@ from fins.features import Floats
 from fins.fourier import BandWeights, PrunedBandWeights
 from fins.networks import Fin
 from ser_heads.attention import mask_until
-from ser_heads.augmentation import perturb
-from ser_heads.data import UtteranceTable, count_frames
+from ser_heads.augmentation import PERTURBATION, perturb
+from ser_heads.data import QUIET, UtteranceTable, count_frames
 
 CHECKED = 3  # utterances that are computed again before kept outputs are trusted
 TOLERANCE = 1e-3  # of the largest output of an utterance
 KEPT_FILES = 4  # beside a store, of other FINs or other copies
+ABANDONED = 3600.0  # seconds after which an unfinished file isn't being written any more
 
 
 class FinBranch(nn.Module):
@@ -86,7 +91,7 @@ class FinBranch(nn.Module):
 
 class FrozenOutputs:
     """What frozen FINs make of each utterance of a table and of its perturbed copies, from files beside the
-    stores: computed once, and again whenever the weights, the store or the copies are others.
+    stores: computed once, and again whenever the weights, the store or the way of the copies are others.
 
     progress : called with the number of utterances done since the last call
     """
@@ -121,7 +126,9 @@ class FrozenOutputs:
 
     def _path(self, branch: FinBranch, number: int) -> Path:
         store = self.table.stores[number]
-        known = f"{branch.digest()} {self.table.fact(number)} {self.n_copies} {self.table.trimmed}"
+        versions = {name: its for name, its in store.file.attrs.items() if name.startswith("version_")}
+        copies = (self.n_copies, PERTURBATION, version("soxr"), self.table.trimmed, QUIET)
+        known = f"{branch.digest()} {self.table.fact(number)} {versions} {copies}"
         key = hashlib.sha256(known.encode()).hexdigest()[:12]
         return store.path.with_name(f"{store.path.stem}.frozen-{key}.h5")
 
@@ -139,26 +146,30 @@ class FrozenOutputs:
         if not path.is_file():
             return False
         rows = list(self._rows(number))
+        n_made = self.n_copies + 1
         try:
             with h5py.File(path, "r") as file:
-                first = file["first"][:]
-                if len(first) != len(rows) * (self.n_copies + 1) + 1 or first[-1] != len(file["outputs"]):
+                first, outputs = file["first"][:], file["outputs"]
+                if len(first) != len(rows) * n_made + 1 or first[-1] != len(outputs):
                     return False
-                for utterance in rows[:: max(1, len(rows) // CHECKED)][:CHECKED]:
-                    place = self.table.row[utterance] * (self.n_copies + 1) + self.n_copies
-                    kept = file["outputs"][first[place] : first[place + 1]]
-                    again = self._imitate(branch, utterance, self.n_copies)
-                    if (
-                        kept.shape != again.shape
-                        or np.abs(kept - again).max() > TOLERANCE * np.abs(again).max()
-                    ):
-                        return False
+                for place in range(0, len(rows), max(1, len(rows) // CHECKED)):
+                    for copy in range(n_made):
+                        kept = outputs[slice(*first[place * n_made + copy :][:2])]
+                        again = self._imitate(branch, rows[place], copy)
+                        if not (kept.shape == again.shape and _close(kept, again)):
+                            return False
         except (OSError, KeyError, RuntimeError):
             return False
-        os.utime(path)  # used now: others are evicted before it
+        with contextlib.suppress(OSError):  # of another user
+            os.utime(path)  # used now: others are evicted before it
         return True
 
     def _write(self, path: Path, branch: FinBranch, number: int, progress: Callable[[int], object]) -> None:
+        if not os.access(path.parent, os.W_OK):
+            raise ValueError(
+                f"what frozen FINs make of {self.table.stores[number].path} is kept beside it, where nothing "
+                "can be written: link the store into a folder of yours"
+            )
         partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
         branch.eval()
         first = [0]
@@ -184,11 +195,17 @@ class FrozenOutputs:
             partial.unlink(missing_ok=True)
 
 
+def _close(kept: Floats, again: Floats) -> bool:
+    return bool(np.abs(kept - again).max() <= TOLERANCE * np.abs(again).max())
+
+
 def evict(store: Path, newest: Path) -> None:
-    """Of the kept outputs beside a store, remove those unused for longest."""
-    others = sorted(
-        (path for path in store.parent.glob(f"{store.stem}.frozen-*.h5") if path != newest),
-        key=lambda path: path.stat().st_mtime,
-    )
-    for path in others[: max(0, len(others) + 1 - KEPT_FILES)]:
+    """Of the kept outputs beside a store, remove those unused for longest, and what killed runs left."""
+    ages = {}
+    for path in store.parent.glob(f"{glob.escape(store.stem)}.frozen-*"):
+        with contextlib.suppress(FileNotFoundError):  # another run may evict too
+            ages[path] = path.stat().st_mtime
+    left = [path for path, age in ages.items() if path.suffix == ".partial" and age < time.time() - ABANDONED]
+    others = sorted((path for path in ages if path.suffix == ".h5" and path != newest), key=ages.__getitem__)
+    for path in [*left, *others[: max(0, len(others) + 1 - KEPT_FILES)]]:
         path.unlink(missing_ok=True)

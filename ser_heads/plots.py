@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from fins.networks import Fin
 
 
+MOST_GROUPS = 60
+
+
 def plot_confusion(path: Path, confusion: Sequence[Sequence[int]], labels: Sequence[str], title: str) -> None:
     """Counts of truth (row) and prediction (column); colours are shares of the row, recalls stand beside."""
     counts = np.asarray(confusion)
@@ -80,7 +83,13 @@ def plot_learning_curves(path: Path, history: Sequence[Mapping[str, Any]], title
 
 
 def plot_groups(path: Path, groups: Mapping[str, Mapping[str, Any]], title: str, n_classes: int) -> None:
-    """A bar of UAR for each group of `scores.score_groups`; a line at 1 / n_classes, which is chance."""
+    """A bar of UAR for each group of `scores.score_groups`; a line at 1 / n_classes, which is chance.
+
+    Of many groups only the lowest are drawn, and the title says so.
+    """
+    if len(groups) > MOST_GROUPS:
+        title += f"; the lowest {MOST_GROUPS} of {len(groups)}"
+        groups = dict(sorted(groups.items(), key=lambda item: item[1]["uar"])[:MOST_GROUPS])
     figure, axis = _figure(7, 1.1 + 0.24 * len(groups))
     axis.barh(list(groups), [row["uar"] for row in groups.values()], color=BLUE)
     axis.axvline(1 / n_classes, color=ORANGE, lw=1.2)

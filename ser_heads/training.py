@@ -22,7 +22,7 @@ from fins.store import EMOTIONS
 from ser_heads.augmentation import Augmentation, perturb
 from ser_heads.classifier import Classifier
 from ser_heads.data import Batch, UtteranceTable, length_batches, pad, random_batches
-from ser_heads.models import Model
+from ser_heads.models import CLOSED_FORMS, Model
 from ser_heads.scores import metrics
 
 Phase = Literal["frozen", "finetuned"]
@@ -31,7 +31,7 @@ WARM_UP = 0.15  # share of a phase in which the rate rises; then it falls to zer
 AVERAGING = 0.99  # of the weights that are validated, tested and kept: a moving average over steps
 CALIBRATION = 200  # utterances, at least, if there are so many
 LARGEST_GRADIENT = 5.0  # length of all gradients together
-EVALUATION_BATCH = 64  # utterances
+EVALUATION_BATCH, EVALUATION_SAMPLES = 64, 64 * 5 * SAMPLE_RATE  # utterances, and samples in all
 FROZEN_SHARE = 0.6  # of a budget of time, where a second phase follows
 
 
@@ -156,11 +156,18 @@ class Feed:
         )
 
 
+def live_feed(model: Model, table: UtteranceTable) -> Feed:
+    """For a model by itself: waveforms, or the closed forms that the stores hold, which have no copies."""
+    if model.hears_closed_forms:
+        return Feed(table, lambda utterance, copy: table.stored_features(utterance, CLOSED_FORMS), False)
+    return Feed(table, None, True)
+
+
 def predict(model: Model, feed: Feed, utterances: NDArray, device: torch.device) -> NDArray[np.float32]:
     """(n, 8) logits of utterances as they were recorded, in their order."""
     model.eval()
     logits = np.empty((len(utterances), len(EMOTIONS)), np.float32)
-    for places in length_batches(feed.table.lengths()[utterances], EVALUATION_BATCH):
+    for places in length_batches(feed.table.lengths()[utterances], EVALUATION_BATCH, EVALUATION_SAMPLES):
         chosen = utterances[places]
         with torch.no_grad():
             out, _ = model(feed.batch(chosen, [0] * len(chosen)).to(device))
@@ -275,10 +282,9 @@ class Training:
         if phase == "finetuned" and fins:
             groups.append({"params": fins, "peak": options.fin_rate, "weight_decay": 0.0})
         self.optimizer = torch.optim.AdamW(groups, lr=rate)
-        frozen = phase == "frozen"
-        outputs = self.outputs if frozen or self.model.fins is None else None
-        signal = self.model.wavelets is not None or (self.model.fins is not None and outputs is None)
-        self.feed = Feed(self.table, outputs, signal)
+        self.feed = live_feed(self.model, self.table)
+        if phase == "frozen" and self.outputs is not None:
+            self.feed = Feed(self.table, self.outputs, self.model.wavelets is not None)
 
     def _next_phase(self) -> None:
         state = self.state
@@ -307,13 +313,13 @@ class Training:
         batches = random_batches(len(training), options.batch_size, rng)
         longest = max(1, round(options.augmentation.seconds * SAMPLE_RATE / HOP))
         self.model.train()
-        losses = []
+        losses: list[float] = []
         rate = 0.0
         for number, places in enumerate(batches):
             spent = before_phase + time.monotonic() - started
             share = (state.epoch + number / len(batches)) / self._epochs()
             if budget is not None:
-                if spent >= budget:
+                if spent >= budget and (losses or state.epoch):
                     state.stopped = "minutes"
                     break
                 share = max(share, spent / budget)  # the rate falls to zero in the time that there is
@@ -323,7 +329,9 @@ class Training:
             batch = self.feed.batch(utterances, copies.tolist(), longest, rng)
             losses.append(self._step(batch.to(self.device), generator))
             progress(state, number + 1, len(batches))
-        if losses and not np.isfinite(np.mean(losses)):
+        if not losses:  # the time was spent before the epoch's first step
+            return
+        if not np.isfinite(np.mean(losses)):
             raise ValueError("training diverged: the loss is no finite number; use a lower --learning-rate")
         loss, uar = self._validate()
         state.seconds = before + time.monotonic() - started
@@ -334,7 +342,7 @@ class Training:
                 state.phase,
                 round(state.seconds, 1),
                 rate,
-                float(np.mean(losses)) if losses else 0.0,
+                float(np.mean(losses)),
                 loss,
                 uar,
             )

@@ -74,14 +74,17 @@ def test_a_copy_changes_pitch_with_length() -> None:
 
 def test_batches_hold_every_utterance_once() -> None:
     lengths = np.random.default_rng(0).integers(1_000, 90_000, 515)
-    sorted_batches = length_batches(lengths, 32)
+    sorted_batches = length_batches(lengths, 32, 2_000_000)
     padding = sum(len(its) * lengths[its].max() for its in sorted_batches) / lengths.sum() - 1
     assert padding < 0.06
+    assert max(len(its) * lengths[its].max() for its in sorted_batches) <= 2_000_000
+    assert [len(its) for its in length_batches(np.array([5, 90, 7]), 8, 20)] == [2, 1]
     shuffled = random_batches(515, 32, np.random.default_rng(1))
     for batches in (sorted_batches, shuffled):
         assert sorted(np.concatenate(batches)) == list(range(515))
         assert max(map(len, batches)) <= 32
     assert min(map(len, shuffled)) >= 30  # no leftover of one, of which batch norm could learn nothing
+    assert sorted(map(len, random_batches(31, 2, np.random.default_rng(1)))) == [2] * 14 + [3]
     again, other = (random_batches(515, 32, np.random.default_rng(seed)) for seed in (1, 2))
     assert all((one == its).all() for one, its in zip(shuffled, again, strict=True))
     assert any((one != its).any() for one, its in zip(shuffled, other, strict=True))

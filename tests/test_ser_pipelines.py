@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import time
 from collections import Counter
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
@@ -42,7 +44,7 @@ def check_result(folder: Path) -> dict:
     """The contract of DESIGN.md, and every score by scikit-learn from the table of predictions."""
     result = read_json(folder / "result.json")
     assert set(result) >= CONTRACT
-    said = read_predictions(folder / "predictions.csv")
+    said = read_predictions(folder)
     labels = list(said.labels)
     assert result["labels"] == labels
     present = [label for label in labels if label in said.truth]
@@ -103,12 +105,13 @@ def test_a_finished_run_is_not_made_again(
 
 def test_the_models_own_answers_come_out_of_its_file(run: Path, small_store: Path, tmp_path: Path) -> None:
     evaluate.main(evaluate.EvaluateConfig((run,), (small_store,), tmp_path / "same"))
-    one, other = (read_predictions(folder / "predictions.csv") for folder in (run, tmp_path / "same"))
+    one, other = (read_predictions(folder) for folder in (run, tmp_path / "same"))
     order = [other.names.index(name) for name in one.names]
     assert len(one.names) == len(other.names) == 16  # what it learned from is left out
     np.testing.assert_allclose(one.probabilities, other.probabilities[order], atol=2e-6)
     result = check_result(tmp_path / "same")
     assert result["n_left_out"] == {"learned_from": 48, "unknown_emotion": 0}
+    assert result["protocol"] == "speaker"
 
 
 def test_another_corpus_with_fewer_emotions(run: Path, tmp_path: Path) -> None:
@@ -201,5 +204,69 @@ def test_folders_that_are_no_run(run: Path, small_store: Path, tmp_path: Path) -
         evaluate.main(evaluate.EvaluateConfig((tmp_path,)))
     with pytest.raises(ValueError, match="one run is evaluated at a time"):
         evaluate.main(evaluate.EvaluateConfig((run, run), (small_store,)))
-    with pytest.raises(ValueError, match="holds the run itself"):
+    with pytest.raises(ValueError, match="holds a run: choose another"):
         evaluate.main(evaluate.EvaluateConfig((run,), out=run))
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "message"),
+    [
+        ("split.csv", lambda text: text[:900], "damaged|isn't whole"),
+        (
+            "split.csv",
+            lambda text: "\n".join(text.splitlines()[:20]) + "\n",
+            "what was trained on isn't known",
+        ),
+        ("split.csv", lambda text: "", "damaged"),
+        ("split.csv", lambda text: text.replace("train", "trai", 1), "isn't whole"),
+        ("split.csv", lambda text: "x" * 200_000, "damaged|isn't whole"),
+        ("result.json", lambda text: "{}", "no run of"),
+        ("weights.safetensors", lambda text: "half", "truncated"),
+        ("predictions.csv", lambda text: "\n".join(text.splitlines()[:-1]) + "\n", "isn't whole"),
+        ("predictions.csv", lambda text: text.replace("0.", "zero", 1), "no table of predictions"),
+    ],
+)
+def test_a_damaged_run_is_not_evaluated(
+    run: Path, small_store: Path, tmp_path: Path, name: str, damage: Callable[[str], str], message: str
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    (folder / name).write_text(damage((folder / name).read_text(errors="replace")))
+    store = () if name == "predictions.csv" else (small_store,)
+    with pytest.raises(ValueError, match=message):
+        evaluate.main(evaluate.EvaluateConfig((folder,), store, tmp_path / "out"))
+
+
+def test_other_utterances_of_the_same_speakers_are_no_other_corpus(run: Path, tmp_path: Path) -> None:
+    write_store(tmp_path / "more.h5", make_recordings(96)[64:])
+    evaluate.main(evaluate.EvaluateConfig((run,), (tmp_path / "more.h5",), tmp_path / "out"))
+    assert read_json(tmp_path / "out" / "result.json")["protocol"] == "random"
+
+
+def test_results_are_not_written_over_another_run(run: Path, small_store: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(run, other)
+    with pytest.raises(ValueError, match="holds a run: choose another --out"):
+        evaluate.main(evaluate.EvaluateConfig((run,), (small_store,), other))
+    with pytest.raises(ValueError, match="given twice"):
+        evaluate.main(evaluate.EvaluateConfig((run, run), out=tmp_path / "out"))
+
+
+def test_one_emotion_is_nothing_to_tell_apart(tmp_path: Path) -> None:
+    write_store(tmp_path / "one.h5", [row for row in make_recordings(64) if row.utterance.emotion == "sad"])
+    with pytest.raises(ValueError, match="but one emotion"):
+        train.main(config(tmp_path / "one.h5", tmp_path / "run", protocol="random"))
+
+
+def test_a_small_budget_is_kept(small_store: Path, tmp_path: Path) -> None:
+    started = time.monotonic()
+    train.main(config(small_store, tmp_path / "run", frozen_epochs=2_000, patience=2_000, minutes=0.3))
+    assert time.monotonic() - started < 0.3 * 60 + 3
+    result = read_json(tmp_path / "run" / "result.json")
+    assert 2 < result["epochs"] < 2_000
+
+
+def test_a_budget_that_was_too_small_can_be_raised(small_store: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="too few"):
+        train.main(config(small_store, tmp_path / "run", minutes=0.01))
+    train.main(config(small_store, tmp_path / "run"))

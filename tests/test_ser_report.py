@@ -191,15 +191,19 @@ def test_errors_are_sentences_that_say_what_to_do(run: Path, small_store: Path, 
     known = json.loads((run / "config.json").read_text())
     known["config"]["store"] = [str(tmp_path / "gone.h5")]
     (run / "config.json").write_text(json.dumps(known))
-    with pytest.raises(ValueError, match=r"gone.h5 of .*run isn't there any more: give --store"):
+    with pytest.raises(ValueError, match=r"the stores of .*run aren't there any more: give --store"):
         report.main(ReportConfig((run,)))
     text = (run / "split.csv").read_text()
     known["config"]["store"] = [str(small_store)]
     (run / "config.json").write_text(json.dumps(known))
     (run / "split.csv").write_text(f"{text}made/999,made/s9,sad,sha-x,test\n")
-    with pytest.raises(ValueError, match="lack utterances that it was tested on: give --store"):
+    with pytest.raises(ValueError, match="what was trained on isn't known"):
         report.main(ReportConfig((run,)))
     (run / "split.csv").write_text(text.replace(",test", ",validation"))
+    parts = json.loads((run / "result.json").read_text())
+    parts["parts"]["validation"]["n_utterances"] += parts["parts"]["test"]["n_utterances"]
+    parts["parts"]["test"]["n_utterances"] = 0
+    (run / "result.json").write_text(json.dumps(parts))
     with pytest.raises(ValueError, match="learned from every utterance of the stores"):
         report.main(ReportConfig((run,), store=(small_store,)))
     (run / "frozen.safetensors").unlink()

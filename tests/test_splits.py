@@ -115,3 +115,22 @@ def test_folds_that_can_not_be_are_refused() -> None:
         split_at_speakers(table(), ["made/s9"], 0)
     with pytest.raises(ValueError, match="fewer than two speakers are left"):
         split_at_speakers(table(n_speakers=3), ["made/s0", "made/s1"], 0)
+
+
+def test_copies_with_a_checksum_of_their_own_follow_their_originals() -> None:
+    utterances = table(copies=True)
+    copies = utterances["augmented_from"] != ""
+    utterances["sha256"][copies] = utterances["sha256"][copies] + "-copy"
+    parts = split_utterances(utterances, "random", seed=3)
+    part_of = dict(zip(utterances["id"], parts, strict=True))
+    for identity, origin in zip(utterances["id"][copies], utterances["augmented_from"][copies], strict=True):
+        assert part_of[identity] == ("train" if part_of[origin] == "train" else "unused")
+    assert "train" in parts[copies]
+
+
+def test_equal_files_of_different_speakers_are_refused_where_speakers_matter() -> None:
+    utterances = table()
+    utterances["sha256"][[0, 300]] = "the same"
+    with pytest.raises(ValueError, match="1 recordings would be in several parts"):
+        for seed in range(20):
+            split_utterances(utterances, "speaker", seed)

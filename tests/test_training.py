@@ -191,7 +191,7 @@ def test_a_command_that_fails_spoils_neither_its_folder_nor_a_result(
 ) -> None:
     out = tmp_path / "run"
     write_store(tmp_path / "two.h5", make_recordings(32, n_speakers=2))
-    with pytest.raises(ValueError, match="protocol speaker needs 3"):
+    with pytest.raises(ValueError, match="needs a corpus of 3 speakers"):
         train(TrainConfig("rms", "paper", store=(tmp_path / "two.h5",), protocol="speaker", out=out))
     train(TrainConfig("rms", "paper", store=(tmp_path / "two.h5",), epochs=2, out=out))
     result = (out / "result.json").read_text()

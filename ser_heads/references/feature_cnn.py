@@ -59,6 +59,11 @@ class FeatureCnn(nn.Module):
         targets = nn.functional.one_hot(batch.emotion, len(EMOTIONS)).float()
         return self.logits(self.layers(self.norm(averages)[:, None])), targets
 
+    @property
+    def hears_closed_forms(self) -> bool:
+        """Whether each batch brings the closed forms; else it computes FINs from the signal."""
+        return self.fins is None
+
     def penalty(self) -> Tensor | None:
         return None
 
