@@ -19,8 +19,7 @@ from fins.audio import HOP, SAMPLE_RATE, WINDOW, cut_windows
 from fins.conditions import synthetic_clips
 from fins.features import FEATURES, compute_features
 from fins.store import EMOTIONS
-from ser_heads.data import Batch, pad
-from ser_heads.fin_branch import count_frames
+from ser_heads.data import Batch, count_frames, pad
 from ser_heads.models import FINS_OF, ModelConfig, build_model
 from ser_heads.training import LARGEST_GRADIENT
 
