@@ -11,6 +11,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.optim import Optimizer
 
 from fins.compact import MelFin
 from fins.fourier import PrunedBandWeights
@@ -42,6 +43,23 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is truncated or was not written by this package: train it again") from error
+
+
+def moments_of(optimizer: Optimizer) -> dict[str, Tensor]:
+    """What an optimizer has gathered of each parameter, as tensors by name."""
+    state = optimizer.state_dict()["state"]
+    return {f"adam.{number}.{name}": tensor for number, its in state.items() for name, tensor in its.items()}
+
+
+def restore_moments(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Take up again what `moments_of` gave; names without its prefix are left alone."""
+    whole = optimizer.state_dict()
+    for name, tensor in tensors.items():
+        kind, _, rest = name.partition(".")
+        if kind == "adam":
+            number, moment = rest.split(".")
+            whole["state"].setdefault(int(number), {})[moment] = tensor
+    optimizer.load_state_dict(whole)
 
 
 def save_fin(path: Path, fin: Fin, feature: str, topology: str, n_outputs: int) -> None:

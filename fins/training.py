@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fins.checkpoints import load_tensors, save_tensors
+from fins.checkpoints import load_tensors, moments_of, restore_moments, save_tensors
 from fins.compact import CompactFin
 from fins.networks import Fin, ScaledFin
 from fins.scores import R2Accumulator
@@ -233,8 +233,7 @@ class Fit:
     def _save(self) -> None:
         tensors = {f"fin.{name}": tensor for name, tensor in self.fin.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
-        for number, moments in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"adam.{number}.{name}": tensor for name, tensor in moments.items()}
+        tensors |= moments_of(self.optimizer)
         save_tensors(self.checkpoint, tensors, asdict(self.state))
 
     def _load(self) -> None:
@@ -248,17 +247,13 @@ class Fit:
     def _restore(self, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
         history = [Epoch(**row) for row in header.pop("history")]
         self.state = FitState(**header, history=history)
+        restore_moments(self.optimizer, tensors)
         named: dict[str, dict[str, Tensor]] = {"fin": {}, "best": {}, "adam": {}}
         for name, tensor in tensors.items():
             kind, rest = name.split(".", 1)
             named[kind][rest] = tensor.to(self.device)
         self.fin.load_state_dict(named["fin"])
         self.best = named["best"]
-        adam = self.optimizer.state_dict()
-        for name, tensor in named["adam"].items():
-            number, moment = name.split(".")
-            adam["state"].setdefault(int(number), {})[moment] = tensor
-        self.optimizer.load_state_dict(adam)
         self._set_rate()
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fins.audio import HOP, SAMPLE_RATE, WINDOW, count_windows
-from fins.checkpoints import load_tensors, save_tensors
+from fins.checkpoints import load_tensors, moments_of, restore_moments, save_tensors
 from fins.features import Floats
 from fins.store import EMOTIONS
 from ser_heads.augmentation import Augmentation, perturb
@@ -418,8 +418,7 @@ class Training:
         tensors |= {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
         tensors |= {f"frozen_best.{name}": tensor for name, tensor in self.frozen_best.items()}
-        for number, moments in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"adam.{number}.{name}": tensor for name, tensor in moments.items()}
+        tensors |= moments_of(self.optimizer)
         header = asdict(self.state)
         if math.isinf(header["best_loss"]):
             header["best_loss"] = None
@@ -454,11 +453,7 @@ class Training:
         self.model.load_state_dict(named["model"])
         self.average.load_state_dict(named["average"])
         self.best, self.frozen_best = named["best"], named["frozen_best"]
-        adam = self.optimizer.state_dict()
-        for name, tensor in named["adam"].items():
-            number, moment = name.split(".")
-            adam["state"].setdefault(int(number), {})[moment] = tensor
-        self.optimizer.load_state_dict(adam)
+        restore_moments(self.optimizer, tensors)
 
 
 def rate_factor(share: float) -> float:
