@@ -258,6 +258,7 @@ def test_one_emotion_is_nothing_to_tell_apart(tmp_path: Path) -> None:
         train.main(config(tmp_path / "one.h5", tmp_path / "run", protocol="random"))
 
 
+@pytest.mark.slow
 def test_a_small_budget_is_kept(small_store: Path, tmp_path: Path) -> None:
     started = time.monotonic()
     train.main(config(small_store, tmp_path / "run", frozen_epochs=2_000, patience=2_000, minutes=0.3))
