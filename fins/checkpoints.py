@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,14 @@ def restore_moments(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None
             number, moment = rest.split(".")
             whole["state"].setdefault(int(number), {})[moment] = tensor
     optimizer.load_state_dict(whole)
+
+
+def restore_state(path: Path, restore: Callable[[dict[str, Tensor], dict[str, Any]], None]) -> None:
+    """Hand a training's tensors and header to what takes them up; ValueError if they aren't whole."""
+    try:
+        restore(*load_tensors(path))
+    except (KeyError, TypeError, RuntimeError, ValueError) as error:
+        raise ValueError(f"{path} is no whole state of this run: delete it to start over") from error
 
 
 def save_fin(path: Path, fin: Fin, feature: str, topology: str, n_outputs: int) -> None:

@@ -14,7 +14,7 @@ from fins.scores import r2_text
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from fins.compact import CompactFin
+    from fins.compact import ChromaFin, CompactFin, MelFin
     from fins.features import Feature
     from fins.stages import StageStep
     from fins.training import Epoch
@@ -23,22 +23,22 @@ GREY, BLUE, ORANGE = "0.45", "#2166ac", "#d6604d"
 COLOURS = (BLUE, ORANGE, "#5aae61", "#9970ab", GREY, "#8c510a")
 
 
-def _figure(width: float, height: float, n_columns: int = 1) -> tuple[Figure, Any]:
+def new_figure(width: float, height: float, n_columns: int = 1, n_rows: int = 1) -> tuple[Figure, Any]:
     """A figure that needs no screen and touches no global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(1, n_columns)
-    for axis in np.atleast_1d(axes):
+    axes = figure.subplots(n_rows, n_columns)
+    for axis in np.atleast_1d(axes).flat:
         axis.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
 
 def plot_learning_curve(path: Path, history: Sequence[Epoch], title: str) -> None:
     """Losses (log scale) and validation R² over the windows seen."""
-    figure, (left, right) = _figure(10, 3.6, 2)
+    figure, (left, right) = new_figure(10, 3.6, 2)
     seen = [row.windows_seen / 1e6 for row in history]
     marker = "o" if len(seen) < 30 else ""
     left.plot(seen, [row.train_loss for row in history], color=GREY, marker=marker, ms=3, label="training")
@@ -63,7 +63,7 @@ def plot_learning_curve(path: Path, history: Sequence[Epoch], title: str) -> Non
 def plot_stages(path: Path, steps: Sequence[StageStep], title: str) -> None:
     """The loss of each stage over its steps, on log scales."""
     names = list(dict.fromkeys(row.stage for row in steps))
-    figure, axis = _figure(7, 3.8)
+    figure, axis = new_figure(7, 3.8)
     for name, colour in zip(names, COLOURS, strict=False):
         rows = [row for row in steps if row.stage == name]
         axis.plot([row.step for row in rows], [row.loss for row in rows], color=colour, lw=1, label=name)
@@ -81,22 +81,19 @@ def plot_learned(path: Path, fin: CompactFin, title: str) -> None:
     from fins.audio import SAMPLE_RATE, WINDOW
     from fins.compact import ChromaFin, MelFin
     from fins.features import N_BINS
-    from fins.fourier import N_POWERS, bin_of_power
 
     if not isinstance(fin, MelFin | ChromaFin):
-        figure, axis = _figure(8, 3.4)
+        figure, axis = new_figure(8, 3.4)
         weights = fin.get_parameter("weights").detach()
         axis.plot(weights, color=BLUE, lw=0.8)
         axis.set(xlabel="sample of the window", ylabel="learned weight", ylim=(0, 1.2 * float(weights.max())))
         figure.suptitle(title)
         figure.savefig(path, dpi=120)
         return
-    figure, (left, middle, right) = _figure(14, 4, 3)
-    bands = fin.classes if isinstance(fin, ChromaFin) else fin.bands
+    figure, (left, middle, right) = new_figure(14, 4, 3)
+    table = bands_by_bin(fin)
     with torch.no_grad():
         basis = fin.spectrum.components(torch.eye(WINDOW))  # the four layers as one, sample by sample
-        table = bands(torch.eye(N_POWERS)).T
-        table = torch.zeros(len(table), N_BINS).index_add(1, bin_of_power(), table)
     kernel = basis[5, :, :, 1]  # channel 5 at place 1: bin 69
     left.plot(kernel[:, 0], color=BLUE, lw=0.7, label="real part")
     left.plot(kernel.norm(dim=1), color=ORANGE, lw=1.2, label="magnitude")
@@ -116,11 +113,25 @@ def plot_learned(path: Path, fin: CompactFin, title: str) -> None:
     figure.savefig(path, dpi=120)
 
 
+def bands_by_bin(fin: MelFin | ChromaFin) -> NDArray:
+    """(n_bands, 1025) learned weights of the bands by the bin of the spectrum."""
+    import torch
+
+    from fins.compact import ChromaFin
+    from fins.features import N_BINS
+    from fins.fourier import N_POWERS, bin_of_power
+
+    bands = fin.classes if isinstance(fin, ChromaFin) else fin.bands
+    with torch.no_grad():
+        table = bands(torch.eye(N_POWERS)).T
+        return torch.zeros(len(table), N_BINS).index_add(1, bin_of_power(), table).numpy()
+
+
 def plot_conditions(path: Path, scores: Mapping[str, Mapping[str, float | None]], title: str) -> None:
     """A table in colours: a row a condition, a column a FIN, the number R²; below 0 it is as dark as at 0."""
     conditions = list(scores)
     runs = list(dict.fromkeys(run for row in scores.values() for run in row))
-    figure, axis = _figure(3.4 + 1.1 * len(runs), 1.6 + 0.36 * len(conditions))
+    figure, axis = new_figure(3.4 + 1.1 * len(runs), 1.6 + 0.36 * len(conditions))
     values = np.array([[scores[name].get(run) for run in runs] for name in conditions], dtype=float)
     axis.imshow(values.clip(0, 1), vmin=0, vmax=1, aspect="auto", cmap="viridis")
     for (row, column), value in np.ndenumerate(values):
@@ -140,14 +151,14 @@ def plot_true_against_imitated(
 ) -> None:
     """One output: a scatter and a stretch of time. Several: both as images over time, and their scatter."""
     if feature.n_outputs == 1:
-        figure, (scatter, over_time) = _figure(10, 4, 2)
+        figure, (scatter, over_time) = new_figure(10, 4, 2)
         shown = slice(0, 400)
         over_time.plot(truth[shown, 0], color=GREY, lw=1.5, label="closed form")
         over_time.plot(imitation[shown, 0], color=ORANGE, lw=1, label="FIN")
         over_time.set(xlabel="window (23 ms apart)", ylabel=feature.unit)
         over_time.legend(frameon=False)
     else:
-        figure, (scatter, left, right) = _figure(13, 4, 3)
+        figure, (scatter, left, right) = new_figure(13, 4, 3)
         as_image, unit = _image_of(feature, truth)
         shown = slice(0, 300)
         low, high = np.percentile(as_image(truth[shown]), [1, 99])
@@ -173,7 +184,7 @@ def plot_r2_per_output(path: Path, scores: Mapping[str, Sequence[float | None]],
     A feature of one output gets one bar a set, with its value.
     """
     if all(len(values) == 1 for values in scores.values()):
-        figure, axis = _figure(7, 1.2 + 0.4 * len(scores))
+        figure, axis = new_figure(7, 1.2 + 0.4 * len(scores))
         single = [value for (value,) in scores.values()]
         bars = axis.barh(list(scores), np.clip([value or 0 for value in single], 0, 1), color=BLUE)
         axis.bar_label(bars, [f" {r2_text(value)}" for value in single])
@@ -182,7 +193,7 @@ def plot_r2_per_output(path: Path, scores: Mapping[str, Sequence[float | None]],
         figure.suptitle(title)
         figure.savefig(path, dpi=120)
         return
-    figure, axis = _figure(10, 3.8)
+    figure, axis = new_figure(10, 3.8)
     axis.set_axisbelow(True)
     width = 0.8 / len(scores)
     for place, (name, values) in enumerate(scores.items()):
@@ -215,7 +226,7 @@ def plot_report(path: Path, runs: Sequence[Mapping[str, Any]]) -> None:
     """A group of bars a run, one bar a corpus; the published R² as a mark over its bar."""
     names = list(runs[0]["values"])
     colours = dict(zip(names, COLOURS * len(names), strict=False))
-    figure, axis = _figure(max(7, 1.8 + 2 * len(runs)), 4)
+    figure, axis = new_figure(max(7, 1.8 + 2 * len(runs)), 4)
     width = 0.8 / len(names)
     marked, labelled = False, set()
     for place, run in enumerate(runs):

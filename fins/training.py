@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fins.checkpoints import load_tensors, moments_of, restore_moments, save_tensors
+from fins.checkpoints import moments_of, restore_moments, restore_state, save_tensors
 from fins.compact import CompactFin
 from fins.networks import Fin, ScaledFin
 from fins.scores import R2Accumulator
@@ -121,7 +121,7 @@ class Fit:
         self.optimizer = torch.optim.Adam(fin.parameters(), lr=options.learning_rate, fused=True)
         self.best = self._copy_weights()
         if checkpoint.exists():
-            self._load()
+            restore_state(checkpoint, self._restore)
 
     def run(self, progress: Progress) -> FitState:
         """Train until it converges or the epochs or the time are spent; the FIN then has its best weights."""
@@ -235,14 +235,6 @@ class Fit:
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
         tensors |= moments_of(self.optimizer)
         save_tensors(self.checkpoint, tensors, asdict(self.state))
-
-    def _load(self) -> None:
-        try:
-            self._restore(*load_tensors(self.checkpoint))
-        except (KeyError, TypeError, RuntimeError, ValueError) as error:
-            raise ValueError(
-                f"{self.checkpoint} is no whole state of this run: delete it to start over"
-            ) from error
 
     def _restore(self, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
         history = [Epoch(**row) for row in header.pop("history")]

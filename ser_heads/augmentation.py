@@ -49,7 +49,9 @@ class Augmentation:
     n_masks: int = 2
     """Runs of bands, and runs of frames, that are set to zero, the mean."""
     masked_bands: int = 20
+    """Of a spectrum, in each run; never more than a quarter of it."""
     masked_time: float = 0.15
+    """Share of an utterance, in each run."""
     mixup: float = 0.3
     """Both parameters of the beta distribution from which shares of two utterances are drawn; 0 for none."""
 

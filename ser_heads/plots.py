@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fins.audio import SAMPLE_RATE, WINDOW
 from fins.features import N_BINS
-from fins.plots import BLUE, COLOURS, GREY, ORANGE, _figure
+from fins.plots import BLUE, COLOURS, GREY, ORANGE, bands_by_bin, new_figure
 from fins.scores import r2_text
 from fins.store import EMOTIONS
 
@@ -30,7 +30,7 @@ def plot_confusion(path: Path, confusion: Sequence[Sequence[int]], labels: Seque
     counts = np.asarray(confusion)
     support = counts.sum(axis=1)
     shares = counts / np.maximum(support, 1)[:, None]
-    figure, axis = _figure(2.6 + 0.62 * len(labels), 1.7 + 0.52 * len(labels))
+    figure, axis = new_figure(2.6 + 0.62 * len(labels), 1.7 + 0.52 * len(labels))
     image = axis.imshow(shares, vmin=0, vmax=1, aspect="auto", cmap="Blues")
     for (row, column), count in np.ndenumerate(counts):
         colour = "white" if shares[row, column] > 0.55 else "black"
@@ -54,7 +54,7 @@ def plot_learning_curves(path: Path, history: Sequence[Mapping[str, Any]], title
 
     history : a row an epoch, with epoch, phase, train_loss, validation_loss and validation_uar
     """
-    figure, (left, right) = _figure(10, 3.6, 2)
+    figure, (left, right) = new_figure(10, 3.6, 2)
     epochs = [row["epoch"] for row in history]
     style: dict[str, Any] = {"marker": "o" if len(epochs) < 30 else "", "ms": 3}
     left.plot(epochs, [row["train_loss"] for row in history], color=GREY, label="training", **style)
@@ -90,7 +90,7 @@ def plot_groups(path: Path, groups: Mapping[str, Mapping[str, Any]], title: str,
     if len(groups) > MOST_GROUPS:
         title += f"; the lowest {MOST_GROUPS} of {len(groups)}"
         groups = dict(sorted(groups.items(), key=lambda item: item[1]["uar"])[:MOST_GROUPS])
-    figure, axis = _figure(7, 1.1 + 0.24 * len(groups))
+    figure, axis = new_figure(7, 1.1 + 0.24 * len(groups))
     axis.barh(list(groups), [row["uar"] for row in groups.values()], color=BLUE)
     axis.axvline(1 / n_classes, color=ORANGE, lw=1.2)
     for place, row in enumerate(groups.values()):
@@ -104,7 +104,7 @@ def plot_groups(path: Path, groups: Mapping[str, Mapping[str, Any]], title: str,
 def plot_recalls(path: Path, recalls: Mapping[str, Mapping[str, float]], title: str) -> None:
     """Bars of recall for each emotion, one colour a corpus; what a corpus lacks has no bar."""
     emotions = [name for name in EMOTIONS if any(name in row for row in recalls.values())]
-    figure, axis = _figure(10, 3.8)
+    figure, axis = new_figure(10, 3.8)
     axis.set_axisbelow(True)
     width = 0.84 / len(recalls)
     for place, (corpus, row) in enumerate(recalls.items()):
@@ -135,15 +135,15 @@ def plot_moved(path: Path, before: Fin, after: Fin, scores: Mapping[str, Any], t
     from fins.compact import ChromaFin, MelFin, RmsFin, ZcrFin
 
     if isinstance(before, MelFin | ChromaFin) and isinstance(after, MelFin | ChromaFin):
-        figure, ((fit, curves), (bands, difference)) = _grid(12, 7, 2, 2)
+        figure, ((fit, curves), (bands, difference)) = new_figure(12, 7, 2, 2)
         _draw_curves(curves, difference, _window_of(before), _window_of(after), "learned window")
-        _draw_bands(figure, bands, _bands_of(before), _bands_of(after))
+        _draw_bands(figure, bands, bands_by_bin(before), bands_by_bin(after))
     elif isinstance(before, RmsFin | ZcrFin):
-        figure, (fit, curves, difference) = _grid(15, 4, 1, 3)
+        figure, (fit, curves, difference) = new_figure(15, 4, 3)
         was, now = (fin.get_parameter("weights").detach().numpy() for fin in (before, after))
         _draw_curves(curves, difference, was, now, "learned weight")
     else:
-        figure, (fit, bars) = _grid(12, 4, 1, 2)
+        figure, (fit, bars) = new_figure(12, 4, 2)
         moved = scores["moved"]
         drawn = bars.barh(list(moved), [share or 0 for share in moved.values()], color=BLUE)
         labels = ["from 0" if share is None else f"{100 * share:.2g} %" for share in moved.values()]
@@ -154,16 +154,6 @@ def plot_moved(path: Path, before: Fin, after: Fin, scores: Mapping[str, Any], t
     _draw_r2(fit, scores["r2_before"]["per_output"], scores["r2_after"]["per_output"])
     figure.suptitle(title)
     figure.savefig(path, dpi=120)
-
-
-def _grid(width: float, height: float, n_rows: int, n_columns: int) -> tuple[Figure, Any]:
-    """Figure and axes of several rows."""
-    figure, axis = _figure(width, height)
-    axis.remove()
-    axes = figure.subplots(n_rows, n_columns)
-    for axis in axes.flat:
-        axis.spines[["top", "right"]].set_visible(False)
-    return figure, axes
 
 
 def _draw_r2(axis: Any, before: Sequence[float | None], after: Sequence[float | None]) -> None:
@@ -221,16 +211,3 @@ def _window_of(fin: MelFin | ChromaFin) -> NDArray:
     with torch.no_grad():
         basis = fin.spectrum.components(torch.eye(WINDOW))  # (channel, sample, 2, place)
         return basis.norm(dim=2).mean(dim=(0, 2)).numpy()
-
-
-def _bands_of(fin: MelFin | ChromaFin) -> NDArray:
-    """(n_bands, 1025) weights of the bands by the bin of the spectrum."""
-    import torch
-
-    from fins.compact import ChromaFin
-    from fins.fourier import N_POWERS, bin_of_power
-
-    bands = fin.classes if isinstance(fin, ChromaFin) else fin.bands
-    with torch.no_grad():
-        table = bands(torch.eye(N_POWERS)).T
-        return torch.zeros(len(table), N_BINS).index_add(1, bin_of_power(), table).numpy()

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fins.audio import HOP, SAMPLE_RATE, WINDOW, count_windows
-from fins.checkpoints import load_tensors, moments_of, restore_moments, save_tensors
+from fins.checkpoints import moments_of, restore_moments, restore_state, save_tensors
 from fins.features import Floats
 from fins.store import EMOTIONS
 from ser_heads.augmentation import Augmentation, perturb
 from ser_heads.classifier import Classifier
 from ser_heads.data import Batch, UtteranceTable, length_batches, pad, random_batches
 from ser_heads.models import CLOSED_FORMS, Model
-from ser_heads.scores import metrics
+from ser_heads.scores import count_confusions, metrics
 
 Phase = Literal["frozen", "finetuned"]
 Stop = Literal["", "converged", "epochs", "minutes"]
@@ -54,6 +54,7 @@ class Options:
     weight_decay: float = 0.05
     """Of AdamW; not for the FINs."""
     loss: Literal["cross_entropy", "focal"] = "cross_entropy"
+    """Of shares of emotions; focal makes less of what is told apart already."""
     focusing: float = 2.0
     """Exponent of the focal loss."""
     class_weights: float = 0.5
@@ -230,7 +231,7 @@ class Training:
         self.frozen_best: dict[str, Tensor] = {}
         self._begin_phase("frozen")
         if checkpoint.exists():
-            self._load()
+            restore_state(checkpoint, self._restore)
 
     def run(self, progress: Callable[[State, int, int], None]) -> State:
         """Train to the end of both phases or of the time; the model then has its best weights.
@@ -403,9 +404,8 @@ class Training:
         truth = self.table.emotion[utterances]
         log = torch.from_numpy(logits).log_softmax(dim=1)
         loss = -log[torch.arange(len(truth)), torch.from_numpy(truth)].mean()
-        confusion = np.zeros((len(EMOTIONS), len(EMOTIONS)))
-        np.add.at(confusion, (truth, logits.argmax(axis=1)), 1)
-        return float(loss), float(metrics(confusion)["uar"])
+        _, confusions = count_confusions(truth, logits.argmax(axis=1), ["all"] * len(truth), len(EMOTIONS))
+        return float(loss), float(metrics(confusions)["uar"][0])
 
     def _set_rate(self, share: float) -> float:
         factor = rate_factor(share)
@@ -419,24 +419,10 @@ class Training:
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
         tensors |= {f"frozen_best.{name}": tensor for name, tensor in self.frozen_best.items()}
         tensors |= moments_of(self.optimizer)
-        header = asdict(self.state)
-        if math.isinf(header["best_loss"]):
-            header["best_loss"] = None
-        save_tensors(self.checkpoint, tensors, header)
-
-    def _load(self) -> None:
-        try:
-            tensors, header = load_tensors(self.checkpoint)
-            self._restore(tensors, header)
-        except (KeyError, TypeError, RuntimeError, ValueError) as error:
-            raise ValueError(
-                f"{self.checkpoint} is no whole state of this run: delete it to start over"
-            ) from error
+        save_tensors(self.checkpoint, tensors, asdict(self.state))
 
     def _restore(self, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
         history = [Epoch(**row) for row in header.pop("history")]
-        if header["best_loss"] is None:
-            header["best_loss"] = math.inf
         state = State(**header, history=history)
         self._begin_phase(state.phase)
         self.state = state
