@@ -201,7 +201,10 @@ def _draw_bands(figure: Figure, axis: Any, before: NDArray, after: NDArray) -> N
     image = axis.pcolormesh(hertz, bands, change, cmap="RdBu_r", vmin=-most, vmax=most, shading="nearest")
     axis.set(xscale="log", xlim=(40, SAMPLE_RATE / 2), xlabel="Hz", ylabel="band")
     label = "weights of the bands: after - before, share of the band's largest before"
-    figure.colorbar(image, ax=axis, location="top", aspect=40, extend="both", label=label)
+    ticks = np.linspace(-most, most, 5)
+    figure.colorbar(
+        image, ax=axis, location="top", aspect=40, extend="both", label=label, ticks=ticks, format="%.0e"
+    )
 
 
 def _window_of(fin: MelFin | ChromaFin) -> NDArray:
