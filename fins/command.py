@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import tyro
@@ -12,13 +12,24 @@ import tyro
 Config = TypeVar("Config")
 
 
-def run_command(main: Callable[[Config], None], config: type[Config], description: str) -> None:
+def run_command(
+    main: Callable[[Config], None],
+    config: type[Config],
+    description: str,
+    defaults: Callable[[Sequence[str]], Config] | None = None,
+) -> None:
     """Read `config` from the command line and call `main`.
+
+    defaults : of the arguments, where options that aren't given depend on one that is
 
     Wrong input (ValueError, OSError) ends with one sentence on standard error and exit code 2; an
     interruption with 130. Anything else is a bug and keeps its traceback.
     """
-    options = tyro.cli(config, description=inspect.cleandoc(description))
+    about = inspect.cleandoc(description)
+    if defaults is None:
+        options = tyro.cli(config, description=about)
+    else:
+        options = tyro.cli(config, description=about, default=defaults(sys.argv[1:]))
     try:
         main(options)
     except (ValueError, OSError) as error:

@@ -29,7 +29,7 @@ from pipelines.results import (
     scores_of,
 )
 from ser_heads.models import load_model
-from ser_heads.training import live_feed, predict
+from ser_heads.training import Feed, predict
 
 
 @dataclass(frozen=True)
@@ -90,10 +90,10 @@ def main(config: EvaluateConfig) -> None:
 def judge(run: Path, stores: Sequence[Path]) -> tuple[dict[str, Any], Predictions]:
     """What a run's model says of the utterances of stores that it didn't learn from."""
     model, _, known = load_model(run / WEIGHTS)
-    unseen = find_unseen(run, stores, trimmed=not model.hears_closed_forms)
+    unseen = find_unseen(run, stores, trimmed=not model.whole)
     table, chosen = unseen.table, unseen.rows
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    feed = live_feed(model, table)
+    feed = Feed(model, table)
     predictions, used = answer(table, chosen, predict(model.to(device), feed, chosen, device), known)
     labels = predictions.labels
     notes = [f"emotions that can be answered: {', '.join(labels)}"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,7 +18,6 @@ from tqdm import tqdm
 
 from fins.checkpoints import WEIGHTS
 from fins.command import run_command
-from fins.features import Floats
 from fins.networks import count_parameters
 from fins.runs import HISTORY, RESULT, begin_run, held, look_up_run, write_history, write_json
 from fins.splits import PARTS, Protocol, split_at_speakers, split_utterances
@@ -33,9 +32,10 @@ from pipelines.results import (
     scores_of,
     write_split,
 )
+from ser_heads.base import UtteranceModel
 from ser_heads.data import UtteranceTable
 from ser_heads.fin_branch import FrozenOutputs
-from ser_heads.models import Model, ModelConfig, build_model, save_model
+from ser_heads.models import SETTINGS, ModelConfig, build_model, save_model
 from ser_heads.plots import plot_learning_curves
 from ser_heads.scores import METRICS
 from ser_heads.training import (
@@ -45,11 +45,10 @@ from ser_heads.training import (
     Options,
     State,
     Training,
-    live_feed,
-    measure,
     predict,
 )
 
+Emotion = Literal["angry", "calm", "disgust", "fear", "happy", "neutral", "sad", "surprise"]
 CHECKPOINT = "checkpoint.safetensors"
 FROZEN_WEIGHTS = "frozen.safetensors"
 ENDING = 10.0  # seconds that scores, pictures and files take
@@ -65,6 +64,8 @@ class TrainConfig(ModelConfig, Options):
 
     store: tuple[Path, ...] = ()
     """Stores made by pipelines.prepare, to train, validate and test on."""
+    emotions: tuple[Emotion, ...] | None = None
+    """Of the utterances that are used; by default all."""
     protocol: Protocol = "speaker"
     """How utterances are divided: speaker (none shared) or random (by corpus and emotion; leaks speakers)."""
     fold: str | None = None
@@ -104,7 +105,7 @@ def main(config: TrainConfig) -> None:
     out = config.out or Path("runs") / f"{config.model}-{kind}-seed{config.seed}"
     torch.manual_seed(config.seed)
     model, headers = build_model(part_of(config, ModelConfig))
-    table = UtteranceTable(config.store, trimmed=not model.hears_closed_forms)
+    table = UtteranceTable(config.store, trimmed=not model.whole)
     parts = divide(table, config)
     with held(out):
         run(config, out, model, headers, table, parts, started)
@@ -113,7 +114,7 @@ def main(config: TrainConfig) -> None:
 def run(
     config: TrainConfig,
     out: Path,
-    model: Model,
+    model: UtteranceModel,
     headers: list[dict[str, Any]],
     table: UtteranceTable,
     parts: dict[str, NDArray[np.int64]],
@@ -135,10 +136,10 @@ def run(
     for part, facts in part_facts(table, parts).items():
         print(f"{part}: {facts['n_utterances']:,} utterances of {len(facts['speakers'])} speakers")
     options = part_of(config, Options)
-    outputs = frozen_outputs(model, table, options.copies)
+    frozen = frozen_outputs(model, table, options.copies)
     if not (out / CHECKPOINT).exists():
-        measure(model, Feed(table, outputs, signal=False), parts["train"])
-    training = Training(model, table, parts, options, outputs, out / CHECKPOINT, device, config.seed)
+        model.calibrate(Feed(model, table, frozen), parts["train"])
+    training = Training(model, table, parts, options, frozen, out / CHECKPOINT, device, config.seed)
     if config.minutes is not None:
         training.seconds = training_seconds(config.minutes, training, started)
     begin_run(out, asked)
@@ -150,7 +151,7 @@ def run(
     if finetuned:
         model.load_state_dict(training.frozen_best)
         save_model(out / FROZEN_WEIGHTS, model.state_dict(), part_of(config, ModelConfig), headers, known)
-        feed = Feed(table, outputs, signal=model.wavelets is not None)
+        feed = Feed(model, table, frozen)
         predictions, _ = answer(table, parts["test"], predict(model, feed, parts["test"], device), known)
         phases["frozen"] = scores_of(predictions, config.seed)
         model.load_state_dict(training.best)
@@ -186,6 +187,19 @@ def run(
     (out / CHECKPOINT).unlink()
     print("\n".join(describe_scores(result)))
     print(f"written to {out}")
+
+
+def settings_of(arguments: Sequence[str]) -> TrainConfig:
+    """The options where none are given: those of the model that the arguments name."""
+    pairs = zip(["", *arguments], [*arguments, ""], strict=True)
+    named = [its for before, its in pairs if before == "--model"]
+    named += [its.removeprefix("--model=") for its in arguments if its.startswith("--model=")]
+    return with_settings(named[-1]) if named and named[-1] in SETTINGS else TrainConfig()
+
+
+def with_settings(model: str, **changes: Any) -> TrainConfig:
+    """A model's own options, but for those that are changed."""
+    return TrainConfig(**{"model": model, **SETTINGS.get(model, {}), **changes})
 
 
 def check(config: TrainConfig) -> None:
@@ -228,6 +242,8 @@ def divide(table: UtteranceTable, config: TrainConfig) -> dict[str, NDArray[np.i
         assigned = split_at_speakers(table.columns, speakers_of(config.fold), config.seed)
     else:
         assigned = split_utterances(table.columns, config.protocol, config.seed)
+    if config.emotions is not None:
+        assigned[~np.isin(table.columns["emotion"], config.emotions)] = "unused"
     parts = {part: np.flatnonzero(assigned == part) for part in PARTS}
     known = np.unique(table.emotion[parts["train"]])
     if len(known) < 2:
@@ -253,18 +269,18 @@ def speakers_of(fold: str) -> list[str]:
     return chosen
 
 
-def frozen_outputs(model: Model, table: UtteranceTable, n_copies: int) -> Callable[[int, int], Floats] | None:
-    """What a model's frozen FINs make of utterances, kept beside the stores; or the stores' closed forms."""
-    if model.fins is not None:
-        with tqdm(total=len(table), unit=" utterances", desc="frozen FINs", leave=False) as bar:
-            return FrozenOutputs(model.fins, table, n_copies, bar.update)
-    return live_feed(model, table).outputs
+def frozen_outputs(model: UtteranceModel, table: UtteranceTable, n_copies: int) -> FrozenOutputs | None:
+    """What a model's frozen FINs make of utterances, kept beside the stores; None if it has none."""
+    if model.fins is None:
+        return None
+    with tqdm(total=len(table), unit=" utterances", desc="frozen FINs", leave=False) as bar:
+        return FrozenOutputs(model.fins, table, n_copies, bar.update)
 
 
 def training_seconds(minutes: float, training: Training, started: float) -> float:
     """What a budget leaves for training: less the scores of both phases, and pictures, as measured now."""
     parts, before = training.parts, time.monotonic() - started
-    feed = live_feed(training.model, training.table)
+    feed = Feed(training.model, training.table)
     sample = parts["validation"][:EVALUATION_BATCH]
     training.table.lengths()  # reads each signal, once
     start = time.monotonic()
@@ -318,4 +334,4 @@ def name_speakers(speakers: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    run_command(main, TrainConfig, TrainConfig.__doc__ or "")
+    run_command(main, TrainConfig, TrainConfig.__doc__ or "", settings_of)

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
 from fins.store import EMOTIONS
 from ser_heads.attention import AttentiveStatistics, MaskedBatchNorm, mask_until
 from ser_heads.augmentation import Augmentation
+from ser_heads.base import UtteranceModel, spread_over
 from ser_heads.data import Batch
 from ser_heads.fin_branch import FinBranch
 from ser_heads.wavelet_branch import WaveletBranch
 
+if TYPE_CHECKING:
+    from ser_heads.training import Feed
+
 Removed = Literal["level", "channel", "nothing"]
+CALIBRATION = 200  # utterances, at least, if there are so many
 SPECTRUM = 64  # outputs from which a feature counts as a spectrum
 POWERS = {"mel": 1e-10, "rms": 1e-10}  # feature → power below which nothing is heard: these go in as decibels
 
@@ -162,20 +169,22 @@ class TemporalHead(nn.Module):
         return self.logits(pooled)
 
 
-class Classifier(nn.Module):
+class Classifier(UtteranceModel):
     """Branches and a head: a batch of utterances → (batch, 8) logits, in the order of EMOTIONS.
 
     One of the branches may be missing. Padding changes nothing: an utterance has the same logits in any
     batch.
     """
 
+    whole = False
+
     def __init__(
         self, fins: FinBranch | None, wavelets: WaveletBranch | None, removed: Removed = "channel"
     ) -> None:
-        super().__init__()
+        super().__init__(fins)
         if fins is None and wavelets is None:
             raise ValueError("a classifier has a FIN branch, a wavelet branch or both")
-        self.fins, self.wavelets = fins, wavelets
+        self.wavelets = wavelets
         self.scaling = Scaling(fins.slices, removed) if fins is not None else None
         slices = fins.slices if fins is not None else {}
         self.spectra = [its for its in slices.values() if its.stop - its.start >= SPECTRUM]
@@ -189,10 +198,7 @@ class Classifier(nn.Module):
     def forward(
         self, batch: Batch, augmentation: Augmentation | None = None, generator: Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Logits, and the targets that belong to them: shares of the emotions, (batch, 8) each.
-
-        augmentation : of training utterances, drawn from the generator
-        """
+        """Logits, and the targets that belong to them, (batch, 8) each."""
         n_frames, summary = batch.n_frames, None
         parts = []
         if self.fins is not None and self.scaling is not None:
@@ -207,7 +213,7 @@ class Classifier(nn.Module):
             parts.append(heard.sequence.transpose(1, 2))
             summary = heard.summary
         frames = torch.cat(parts, dim=2)  # (batch, time, feature)
-        targets = nn.functional.one_hot(batch.emotion, len(EMOTIONS)).to(frames.dtype)
+        targets = batch.targets()
         if augmentation is not None:
             assert generator is not None
             frames, n_frames = augmentation.stretched(frames, n_frames, generator)
@@ -222,7 +228,26 @@ class Classifier(nn.Module):
             summary = torch.lerp(summary[other], summary, share) if summary is not None else None
         return self.head(frames, mask_until(n_frames, frames.shape[1]), summary), targets
 
-    hears_closed_forms = False
+    def hears_signal(self, frozen: bool) -> bool:
+        return not frozen or self.wavelets is not None
+
+    def calibrate(self, feed: Feed, utterances: NDArray[np.int64]) -> None:
+        """Set the scales of the frames to those of some training utterances, as they were recorded."""
+        if self.scaling is None:
+            return
+        total, squares = torch.zeros(2, self.scaling.n_outputs, dtype=torch.float64)
+        n_frames = 0
+        for utterance in spread_over(utterances, CALIBRATION):
+            outputs = feed.batch([int(utterance)], [0]).outputs
+            assert outputs is not None
+            there = torch.ones(outputs.shape[:2], dtype=torch.bool)
+            levelled = self.scaling.levelled(outputs, there)[0].double()
+            total += levelled.sum(dim=0)
+            squares += levelled.square().sum(dim=0)
+            n_frames += len(levelled)
+        mean = total / n_frames
+        variance = (squares / n_frames - mean.square()).clamp_min(0)
+        self.scaling.calibrate(mean.float(), variance.sqrt().float())
 
     def penalty(self) -> Tensor | None:
         """How far the wavelet kernels are from perfect reconstruction, where there are any."""

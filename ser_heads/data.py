@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fins.audio import HOP, WINDOW, Signal, cut_windows
+from fins.features import compute_features
 from fins.store import EMOTIONS, Store, to_amplitude
+from ser_heads.augmentation import perturb
 
 QUIET = 45.0  # dB below an utterance's loudest window: quieter ends are cut off
 
@@ -52,6 +54,11 @@ class UtteranceTable:
         signal = to_amplitude(self.stores[self.store[utterance]].signal(int(self.row[utterance])))
         return trim(signal) if self.trimmed else signal
 
+    def copy(self, utterance: int, number: int) -> Signal:
+        """A perturbed copy of the signal, the signal itself for number 0; at least one window long."""
+        signal = perturb(self.signal(utterance), self.names[utterance], number)
+        return np.pad(signal, (0, max(0, WINDOW - len(signal))))
+
     def lengths(self) -> NDArray[np.int64]:
         """(n,) samples of each signal, to put those of a length side by side."""
         if self._lengths is None:
@@ -74,6 +81,22 @@ class UtteranceTable:
             store.close()
 
 
+class ClosedForms:
+    """(utterance, copy) → (n_windows, n_outputs) float32: closed forms of each window of an utterance.
+
+    Those of a recording are read from its store, if nothing is cut off it; those of a copy are computed.
+    """
+
+    def __init__(self, table: UtteranceTable, names: Sequence[str]) -> None:
+        self.table, self.names = table, names
+
+    def __call__(self, utterance: int, copy: int) -> NDArray[np.float32]:
+        if copy == 0 and not self.table.trimmed:
+            return self.table.stored_features(utterance, self.names)
+        windows = cut_windows(self.table.copy(utterance, copy))
+        return np.concatenate(list(compute_features(windows, self.names).values()), axis=1)
+
+
 def trim(signal: Signal) -> Signal:
     """Without the windows at both ends that are 45 dB below the loudest; the others stay where they are on
     the grid of windows. Of silence everything is left."""
@@ -90,8 +113,10 @@ class Batch:
 
     signal : (batch, n_samples) float32, or None where FIN outputs are all that the model needs
     n_samples, n_frames : (batch,) int64, of each utterance
-    outputs : (batch, time, n_outputs) of FINs, or None where the model computes them
-    emotion : (batch,) int64, places in EMOTIONS
+    outputs : (batch, time, n_outputs) of frozen FINs, or None where the model computes them
+    inputs : (batch, time, n) of what a model hears in place of waveforms or beside them, or None
+    emotion : (batch,) int64, places in EMOTIONS; weight : (batch,) what each utterance counts in a loss, 1
+        if None
     """
 
     n_samples: Tensor
@@ -99,6 +124,13 @@ class Batch:
     emotion: Tensor
     signal: Tensor | None = None
     outputs: Tensor | None = None
+    inputs: Tensor | None = None
+    weight: Tensor | None = None
+
+    def targets(self) -> Tensor:
+        """(batch, 8): an utterance's weight at its emotion, else 0."""
+        targets = torch.nn.functional.one_hot(self.emotion, len(EMOTIONS)).float()
+        return targets if self.weight is None else targets * self.weight[:, None]
 
     def to(self, device: torch.device) -> Batch:
         moved: dict[str, Any] = {

@@ -21,7 +21,7 @@ from fins.features import Floats
 from fins.fourier import BandWeights, PrunedBandWeights
 from fins.networks import Fin
 from ser_heads.attention import mask_until
-from ser_heads.augmentation import PERTURBATION, perturb
+from ser_heads.augmentation import PERTURBATION
 from ser_heads.data import QUIET, UtteranceTable, count_frames
 
 CHECKED = 3  # utterances that are computed again before kept outputs are trusted
@@ -136,10 +136,9 @@ class FrozenOutputs:
         return map(int, np.flatnonzero(self.table.store == number))
 
     def _imitate(self, branch: FinBranch, utterance: int, copy: int) -> Floats:
-        signal = perturb(self.table.signal(utterance), self.table.names[utterance], copy)
-        padded = np.pad(signal, (0, max(0, WINDOW - len(signal))))
+        windows = np.ascontiguousarray(cut_windows(self.table.copy(utterance, copy)))
         with torch.no_grad():
-            return branch.imitate(torch.from_numpy(np.ascontiguousarray(cut_windows(padded)))).numpy()
+            return branch.imitate(torch.from_numpy(windows)).numpy()
 
     def _holds(self, path: Path, branch: FinBranch, number: int) -> bool:
         """Whether a file is whole and a few of its utterances come out the same now."""

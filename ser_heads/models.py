@@ -11,24 +11,19 @@ from torch import Tensor
 
 from fins.checkpoints import SHIPPED, load_named_fin, load_tensors, rebuild_fin, save_tensors
 from fins.compact import MelFin, prune
-from fins.features import FEATURES
 from fins.networks import Fin
+from ser_heads.base import UtteranceModel
 from ser_heads.classifier import Classifier, Removed
 from ser_heads.fin_branch import FinBranch
-from ser_heads.references.feature_cnn import FeatureCnn
+from ser_heads.references import feature_cnn
 from ser_heads.wavelet_branch import WaveletBranch, WaveletConfig
 from ser_heads.wavelet_packet import Sharing
 
 ModelName = Literal["fin", "wavelet", "fin_wavelet", "feature_cnn"]
-Model = Classifier | FeatureCnn
-FINS_OF = {
-    "fin": ("mel", "rms", "zcr"),
-    "wavelet": (),
-    "fin_wavelet": ("mel", "rms", "zcr"),
-    "feature_cnn": (),
-}
-"""Model → the FINs that it has where none are named."""
-CLOSED_FORMS = tuple(FEATURES)
+FINS_OF = {"fin": ("mel", "rms", "zcr"), "fin_wavelet": ("mel", "rms", "zcr")}
+"""Model → the FINs that it has where none are named; the others have none."""
+SETTINGS: dict[str, dict[str, Any]] = {"feature_cnn": feature_cnn.SETTINGS}
+"""Model → its own values of options, where they aren't the defaults: as a rule those published with it."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +31,10 @@ class ModelConfig:
     """What a classifier is built from; saved beside its weights."""
 
     model: ModelName = "fin_wavelet"
-    """fin, wavelet, both, or the published head on averages (feature_cnn), of closed forms or of --fins."""
+    """fin, wavelet or both; or a published system."""
     fins: tuple[str, ...] | None = None
-    """FINs by name or folder of a run; by default mel, rms and zcr, and none for feature_cnn."""
+    """FINs by name or folder of a run; by default mel, rms and zcr. Those of feature_cnn stand in for closed
+    forms; by default none does."""
     removed: Removed = "channel"
     """What of an utterance's FIN outputs is taken away: level, channel (the mean of each output), nothing."""
     wavelet: str = "sym10"
@@ -51,7 +47,7 @@ class ModelConfig:
     """One network over all bands; else each band has its own."""
 
 
-def build_model(config: ModelConfig) -> tuple[Model, list[dict[str, Any]]]:
+def build_model(config: ModelConfig) -> tuple[UtteranceModel, list[dict[str, Any]]]:
     """A model with random weights but for its FINs, and the headers of these.
 
     Compact FINs of mel and mfcc are pruned: their weights that are zero stay zero.
@@ -59,8 +55,10 @@ def build_model(config: ModelConfig) -> tuple[Model, list[dict[str, Any]]]:
     FINs.
     """
     if config.model not in get_args(ModelName):
-        raise ValueError(f"there is no model {config.model!r}: the known ones are {', '.join(FINS_OF)}")
-    names = FINS_OF[config.model] if config.fins is None else config.fins
+        raise ValueError(
+            f"there is no model {config.model!r}: the known ones are {', '.join(get_args(ModelName))}"
+        )
+    names = FINS_OF.get(config.model, ()) if config.fins is None else config.fins
     headers, fins = [], []
     for name in names:
         header, fin = load_named_fin(SHIPPED.get(name, Path(name)))
@@ -73,7 +71,9 @@ def build_model(config: ModelConfig) -> tuple[Model, list[dict[str, Any]]]:
     return assemble(config, headers, fins), headers
 
 
-def assemble(config: ModelConfig, headers: Sequence[Mapping[str, Any]], fins: Sequence[Fin]) -> Model:
+def assemble(
+    config: ModelConfig, headers: Sequence[Mapping[str, Any]], fins: Sequence[Fin]
+) -> UtteranceModel:
     """A model around its FINs."""
     keys = [header["feature"].replace(".", "_") for header in headers]
     twice = sorted({key for key in keys if keys.count(key) > 1})
@@ -81,7 +81,7 @@ def assemble(config: ModelConfig, headers: Sequence[Mapping[str, Any]], fins: Se
         raise ValueError(f"two FINs imitate {twice[0]}: give each feature once")
     branch = FinBranch(dict(zip(keys, fins, strict=True))) if fins else None
     if config.model == "feature_cnn":
-        return FeatureCnn(branch, sum(feature.n_outputs for feature in FEATURES.values()))
+        return feature_cnn.FeatureCnn(branch)
     if (branch is None) != (config.model == "wavelet"):
         takes = "takes no FINs" if config.model == "wavelet" else "needs at least one FIN"
         raise ValueError(f"the model {config.model} {takes}: change --fins")
@@ -108,7 +108,7 @@ def save_model(
     save_tensors(path, tensors, header)
 
 
-def load_model(path: Path) -> tuple[Model, ModelConfig, tuple[str, ...]]:
+def load_model(path: Path) -> tuple[UtteranceModel, ModelConfig, tuple[str, ...]]:
     """A model in evaluation mode on the CPU, its configuration, and the emotions that it knows.
 
     Raises ValueError if the file is missing, broken, or holds no model of this version.

@@ -17,19 +17,16 @@ from torch import Tensor, nn
 
 from fins.audio import HOP, SAMPLE_RATE, WINDOW, count_windows
 from fins.checkpoints import moments_of, restore_moments, restore_state, save_tensors
-from fins.features import Floats
 from fins.store import EMOTIONS
-from ser_heads.augmentation import Augmentation, perturb
-from ser_heads.classifier import Classifier
+from ser_heads.augmentation import Augmentation
+from ser_heads.base import Inputs, UtteranceModel
 from ser_heads.data import Batch, UtteranceTable, length_batches, pad, random_batches
-from ser_heads.models import CLOSED_FORMS, Model
 from ser_heads.scores import count_confusions, metrics
 
 Phase = Literal["frozen", "finetuned"]
 Stop = Literal["", "converged", "epochs", "minutes"]
 WARM_UP = 0.15  # share of a phase in which the rate rises; then it falls to zero along a cosine
 AVERAGING = 0.99  # of the weights that are validated, tested and kept: a moving average over steps
-CALIBRATION = 200  # utterances, at least, if there are so many
 LARGEST_GRADIENT = 5.0  # length of all gradients together
 EVALUATION_BATCH, EVALUATION_SAMPLES = 64, 64 * 5 * SAMPLE_RATE  # utterances, and samples in all
 FROZEN_SHARE = 0.6  # of a budget of time, where a second phase follows
@@ -45,6 +42,8 @@ class Options:
     """With the FINs learning too; 0 leaves them as they are."""
     batch_size: int = 32
     """Utterances."""
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    """sgd has Nesterov's momentum of 0.9."""
     learning_rate: float = 2e-3
     """The highest of the first phase."""
     finetuning_rate: float = 1e-4
@@ -52,13 +51,13 @@ class Options:
     fin_rate: float = 1e-6
     """The highest of the second phase, for the FINs."""
     weight_decay: float = 0.05
-    """Of AdamW; not for the FINs."""
+    """Not for the FINs. Of adamw it is a share of each weight, of the others a penalty in the loss."""
     loss: Literal["cross_entropy", "focal"] = "cross_entropy"
     """Of shares of emotions; focal makes less of what is told apart already."""
     focusing: float = 2.0
     """Exponent of the focal loss."""
     class_weights: float = 0.5
-    """Exponent of inverse class frequencies: 0 for equal weights, 1 for the full inverse."""
+    """Exponent of an emotion's inverse frequency in its corpus: 0 for equal weights, 1 for the inverse."""
     label_smoothing: float = 0.1
     """Share of a target that is spread over all emotions."""
     copies: int = 6
@@ -104,15 +103,20 @@ class State:
 class Feed:
     """Batches of a table's utterances for a model.
 
-    outputs : (utterance, copy) → (n_windows, n_outputs), of frozen FINs or closed forms; None for a model
-        that computes its own
-    signal : whether the model hears the waveform
+    frozen : what its FINs make of (utterance, copy) while they are frozen: (n_windows, n_outputs); None if
+        it computes them itself
+    weights : (n_utterances,) what each counts in a loss; None for 1
     """
 
     def __init__(
-        self, table: UtteranceTable, outputs: Callable[[int, int], Floats] | None, signal: bool
+        self,
+        model: UtteranceModel,
+        table: UtteranceTable,
+        frozen: Inputs | None = None,
+        weights: NDArray[np.float32] | None = None,
     ) -> None:
-        self.table, self.outputs, self.signal = table, outputs, signal
+        self.table, self.frozen, self.weights = table, frozen, weights
+        self.inputs, self.signal = model.inputs(table), model.hears_signal(frozen is not None)
 
     def batch(
         self,
@@ -125,15 +129,17 @@ class Feed:
 
         longest : frames, of longer ones a stretch of so many, from where the generator says
         """
-        outputs, signals, n_frames = [], [], []
+        outputs, signals, inputs, n_frames = [], [], [], []
         for utterance, number in zip(utterances, copies, strict=True):
             row, signal = None, None
-            if self.outputs is not None:
-                row = self.outputs(utterance, number)
+            if self.inputs is not None:
+                inputs.append(self.inputs(utterance, number))
+                n = len(inputs[-1])
+            if self.frozen is not None:
+                row = self.frozen(utterance, number)
                 n = len(row)
             if self.signal:
-                signal = perturb(self.table.signal(utterance), self.table.names[utterance], number)
-                signal = np.pad(signal, (0, max(0, WINDOW - len(signal))))
+                signal = self.table.copy(utterance, number)
                 n = count_windows(len(signal))
             if longest is not None and n > longest:
                 assert rng is not None
@@ -153,18 +159,15 @@ class Feed:
             torch.tensor(n_frames),
             torch.from_numpy(self.table.emotion[np.asarray(utterances)]),
             pad([signal for signal in signals if signal is not None]) if self.signal else None,
-            pad([row for row in outputs if row is not None]) if self.outputs is not None else None,
+            pad([row for row in outputs if row is not None]) if self.frozen is not None else None,
+            pad(inputs) if self.inputs is not None else None,
+            None if self.weights is None else torch.from_numpy(self.weights[np.asarray(utterances)]),
         )
 
 
-def live_feed(model: Model, table: UtteranceTable) -> Feed:
-    """For a model by itself: waveforms, or the closed forms that the stores hold, which have no copies."""
-    if model.hears_closed_forms:
-        return Feed(table, lambda utterance, copy: table.stored_features(utterance, CLOSED_FORMS), False)
-    return Feed(table, None, True)
-
-
-def predict(model: Model, feed: Feed, utterances: NDArray, device: torch.device) -> NDArray[np.float32]:
+def predict(
+    model: UtteranceModel, feed: Feed, utterances: NDArray, device: torch.device
+) -> NDArray[np.float32]:
     """(n, 8) logits of utterances as they were recorded, in their order."""
     model.eval()
     logits = np.empty((len(utterances), len(EMOTIONS)), np.float32)
@@ -176,56 +179,35 @@ def predict(model: Model, feed: Feed, utterances: NDArray, device: torch.device)
     return logits
 
 
-def measure(model: Model, feed: Feed, utterances: NDArray[np.int64]) -> None:
-    """Set the scales of a classifier's frames to those of some training utterances, as they were recorded."""
-    scaling = model.scaling if isinstance(model, Classifier) else None
-    if scaling is None:
-        return
-    total, squares = torch.zeros(2, scaling.n_outputs, dtype=torch.float64)
-    n_frames = 0
-    for utterance in utterances[:: max(1, len(utterances) // CALIBRATION)]:
-        outputs = feed.batch([int(utterance)], [0]).outputs
-        assert outputs is not None
-        levelled = scaling.levelled(outputs, torch.ones(outputs.shape[:2], dtype=torch.bool))[0].double()
-        total += levelled.sum(dim=0)
-        squares += levelled.square().sum(dim=0)
-        n_frames += len(levelled)
-    mean = total / n_frames
-    variance = (squares / n_frames - mean.square()).clamp_min(0)
-    scaling.calibrate(mean.float(), variance.sqrt().float())
-
-
 class Training:
     """A classifier being trained; `run` goes on from the checkpoint, if there is one, to the end.
 
     parts : part → (n,) utterances of the table; the test part is never touched
-    outputs : what frozen FINs make of utterances, or closed forms; None where nothing is frozen
+    frozen : what frozen FINs make of utterances; None where nothing is frozen
     Validation chooses the epoch: by UAR, and by the loss among equals. The second phase starts from the best
     of the first, which stands until an epoch does better. Raises ValueError if the loss is no finite number.
     """
 
     def __init__(
         self,
-        model: Model,
+        model: UtteranceModel,
         table: UtteranceTable,
         parts: Mapping[str, NDArray[np.int64]],
         options: Options,
-        outputs: Callable[[int, int], Floats] | None,
+        frozen: Inputs | None,
         checkpoint: Path,
         device: torch.device,
         seed: int = 0,
         seconds: float | None = None,
     ) -> None:
         self.model, self.table, self.parts, self.options = model.to(device), table, parts, options
-        self.outputs, self.checkpoint, self.device, self.seed = outputs, checkpoint, device, seed
+        self.frozen, self.checkpoint, self.device, self.seed = frozen, checkpoint, device, seed
         self.seconds = seconds
         self.state = State()
         known = np.unique(table.emotion[parts["train"]])
         self.known = torch.zeros(len(EMOTIONS), dtype=torch.bool, device=device)
         self.known[torch.from_numpy(known)] = True
-        counts = np.bincount(table.emotion[parts["train"]], minlength=len(EMOTIONS)).clip(1)
-        weights = (counts.mean() / counts) ** options.class_weights
-        self.weights = torch.from_numpy(weights).float().to(device)
+        self.weights = balance(table, parts["train"], options.class_weights)
         self.average = copy.deepcopy(self.model)
         self.best = _copy(self.average)
         self.frozen_best: dict[str, Tensor] = {}
@@ -262,7 +244,7 @@ class Training:
 
     def _finetunes(self) -> bool:
         """Whether there is anything frozen to finetune."""
-        return self.options.finetuned_epochs > 0 and self.model.fins is not None and self.outputs is not None
+        return self.options.finetuned_epochs > 0 and self.model.fins is not None and self.frozen is not None
 
     def _begin_phase(self, phase: Phase) -> None:
         options, state = self.options, self.state
@@ -270,7 +252,7 @@ class Training:
         state.phase_seconds = 0.0
         fins = list(self.model.fins.parameters()) if self.model.fins is not None else []
         if self.model.fins is not None:
-            if phase == "frozen" and self.outputs is not None:
+            if phase == "frozen" and self.frozen is not None:
                 self.model.fins.freeze()
             else:
                 self.model.fins.unfreeze()
@@ -282,10 +264,9 @@ class Training:
         ]
         if phase == "finetuned" and fins:
             groups.append({"params": fins, "peak": options.fin_rate, "weight_decay": 0.0})
-        self.optimizer = torch.optim.AdamW(groups, lr=rate)
-        self.feed = live_feed(self.model, self.table)
-        if phase == "frozen" and self.outputs is not None:
-            self.feed = Feed(self.table, self.outputs, self.model.wavelets is not None)
+        self.optimizer = optimizer_of(options.optimizer, groups, rate)
+        frozen = self.frozen if phase == "frozen" else None
+        self.feed = Feed(self.model, self.table, frozen, self.weights)
 
     def _next_phase(self) -> None:
         state = self.state
@@ -313,6 +294,7 @@ class Training:
         training = self.parts["train"]
         batches = random_batches(len(training), options.batch_size, rng)
         longest = max(1, round(options.augmentation.seconds * SAMPLE_RATE / HOP))
+        cut = None if self.model.whole else longest
         self.model.train()
         losses: list[float] = []
         rate = 0.0
@@ -327,7 +309,7 @@ class Training:
             rate = self._set_rate(share)
             utterances = training[places]
             copies = rng.integers(options.copies + 1, size=len(utterances))
-            batch = self.feed.batch(utterances, copies.tolist(), longest, rng)
+            batch = self.feed.batch(utterances, copies.tolist(), cut, rng)
             losses.append(self._step(batch.to(self.device), generator))
             progress(state, number + 1, len(batches))
         if not losses:  # the time was spent before the epoch's first step
@@ -385,13 +367,14 @@ class Training:
         return float(loss.detach())
 
     def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Cross-entropy or focal loss of shares of emotions, mean over the batch; emotions that training
-        utterances don't have are left out."""
+        """Cross-entropy or focal loss of weighted shares of emotions, mean over the batch; emotions that
+        training utterances don't have are left out."""
         logits = logits.masked_fill(~self.known, -1e4)
         smoothing = self.options.label_smoothing
-        targets = (1 - smoothing) * targets + smoothing * self.known / self.known.sum()
+        weight = targets.sum(dim=1, keepdim=True)
+        targets = (1 - smoothing) * targets + smoothing * weight * self.known / self.known.sum()
         log = logits.log_softmax(dim=1)
-        each = targets * self.weights * log
+        each = targets * log
         if self.options.loss == "focal":
             each = each * (1 - log.exp()) ** self.options.focusing
         return -each.sum(dim=1).mean()
@@ -440,6 +423,27 @@ class Training:
         self.average.load_state_dict(named["average"])
         self.best, self.frozen_best = named["best"], named["frozen_best"]
         restore_moments(self.optimizer, tensors)
+
+
+def optimizer_of(name: str, groups: list[dict[str, Any]], rate: float) -> torch.optim.Optimizer:
+    if name == "sgd":
+        return torch.optim.SGD(groups, lr=rate, momentum=0.9, nesterov=True)
+    return (torch.optim.AdamW if name == "adamw" else torch.optim.Adam)(groups, lr=rate)
+
+
+def balance(table: UtteranceTable, training: NDArray[np.int64], exponent: float) -> NDArray[np.float32]:
+    """(n_utterances,): what each counts in the loss, by how often its emotion occurs in its corpus.
+
+    The weights are (mean count of the corpus's emotions / count of this one) ** exponent, so that of two
+    corpora neither says how likely an emotion is; utterances that don't train count 1.
+    """
+    weights = np.ones(len(table), np.float32)
+    corpora = table.columns["corpus"]
+    for corpus in set(corpora[training]):
+        rows = training[corpora[training] == corpus]
+        _, places, counts = np.unique(table.emotion[rows], return_inverse=True, return_counts=True)
+        weights[rows] = ((counts.mean() / counts) ** exponent)[places]
+    return weights
 
 
 def rate_factor(share: float) -> float:

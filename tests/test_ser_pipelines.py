@@ -87,6 +87,22 @@ def test_a_run_keeps_the_contract(run: Path, small_store: Path) -> None:
     assert not list(run.glob("*.partial"))
 
 
+def test_some_emotions_alone(small_store: Path, tmp_path: Path) -> None:
+    four = ("angry", "calm", "happy", "sad")
+    out = tmp_path / "four"
+    train.main(config(small_store, out, model="feature_cnn", fins=None, emotions=four, finetuned_epochs=0))
+    result = check_result(out)
+    assert tuple(result["labels"]) == four and result["n_utterances"] == 8
+
+
+def test_each_model_has_its_own_defaults() -> None:
+    assert train.settings_of(["--seed", "3"]) == train.TrainConfig()
+    for arguments in (["--model", "feature_cnn"], ["--store", "s.h5", "--model=feature_cnn"]):
+        settings = train.settings_of(arguments)
+        assert settings == train.with_settings("feature_cnn")
+        assert (settings.model, settings.copies, settings.optimizer) == ("feature_cnn", 0, "adam")
+
+
 def test_the_same_command_gives_the_same_numbers(run: Path, small_store: Path, tmp_path: Path) -> None:
     train.main(config(small_store, tmp_path / "again"))
     assert (tmp_path / "again" / "predictions.csv").read_text() == (run / "predictions.csv").read_text()

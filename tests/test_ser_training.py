@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,8 @@ from ser_heads.augmentation import Augmentation
 from ser_heads.classifier import Classifier
 from ser_heads.data import UtteranceTable
 from ser_heads.fin_branch import FrozenOutputs
-from ser_heads.models import Model, ModelConfig, build_model
-from ser_heads.training import Epoch, Feed, Options, State, Training, measure, predict, rate_factor
+from ser_heads.models import ModelConfig, build_model
+from ser_heads.training import Epoch, Feed, Options, State, Training, balance, predict, rate_factor
 
 QUICK = Options(
     frozen_epochs=4,
@@ -67,10 +68,10 @@ def training_of(
 ) -> Training:
     torch.manual_seed(0)
     model, _ = build_model(config)
-    outputs = FrozenOutputs(model.fins, table, options.copies) if model.fins is not None else None
+    frozen = FrozenOutputs(model.fins, table, options.copies) if model.fins is not None else None
     parts = parts_of(table)
-    measure(model, Feed(table, outputs, False), parts["train"])
-    return Training(model, table, parts, options, outputs, checkpoint, torch.device("cpu"), seed=0)
+    model.calibrate(Feed(model, table, frozen), parts["train"])
+    return Training(model, table, parts, options, frozen, checkpoint, torch.device("cpu"), seed=0)
 
 
 def silent(state: State, done: int, n_steps: int) -> None:
@@ -219,24 +220,55 @@ def test_losses(table: UtteranceTable, tmp_path: Path) -> None:
     torch.testing.assert_close(loss(loss="focal", focusing=0.0), entropy(logits, emotion))
 
 
-def test_class_weights_are_powers_of_inverse_frequencies(tmp_path: Path) -> None:
+def test_class_weights_are_powers_of_inverse_frequencies_in_each_corpus(tmp_path: Path) -> None:
     recordings = [row for row in tone_recordings() if row.utterance.emotion != "calm"]
-    recordings = [row for i, row in enumerate(recordings) if row.utterance.emotion != "sad" or i % 2]
-    path = tmp_path / "few.h5"
-    write_store(path, recordings)
-    few = UtteranceTable([path])
-    training = training_of(few, tmp_path / "c", Options(**{**vars(QUICK), "class_weights": 1.0}))
-    counts = np.bincount(few.emotion[parts_of(few)["train"]], minlength=8)
-    assert counts[1] == 0
-    seen = counts > 0
-    weights = training.weights.numpy()
-    np.testing.assert_allclose((weights * counts)[seen], weights[0] * counts[0], rtol=1e-6)
+    few = [row for i, row in enumerate(recordings) if row.utterance.emotion != "sad" or i % 2]
+    other = [row for i, row in enumerate(recordings) if row.utterance.emotion in ("sad", "angry") or i % 3]
+    other = [
+        Recording(replace(row.utterance, corpus="others"), row.signal, f"other{row.sha256}") for row in other
+    ]
+    for name, rows in {"few": few, "other": other}.items():
+        write_store(tmp_path / f"{name}.h5", rows)
+    both = UtteranceTable([tmp_path / "few.h5", tmp_path / "other.h5"])
+    training = training_of(both, tmp_path / "c", Options(**{**vars(QUICK), "class_weights": 1.0}))
+    trained = parts_of(both)["train"]
+    for corpus in ("tones", "others"):
+        rows = trained[both.columns["corpus"][trained] == corpus]
+        sums = [training.weights[rows[both.emotion[rows] == emotion]].sum() for emotion in range(8)]
+        present = np.bincount(both.emotion[rows], minlength=8) > 0
+        np.testing.assert_allclose(sums, len(rows) / present.sum() * present, rtol=1e-6)
+    square_root = balance(both, trained, 0.5)
+    np.testing.assert_allclose(square_root[trained] ** 2, training.weights[trained], rtol=1e-6)
+    assert (np.delete(training.weights, trained) == 1).all()
+    batch = training.feed.batch([int(trained[0])], [0])
+    assert (
+        batch.targets()[0, both.emotion[trained[0]]] == training.weights[trained[0]] == batch.targets().sum()
+    )
     # what no training utterance has is never answered, and costs nothing
     logits = torch.randn(4, 8)
     targets = nn.functional.one_hot(torch.tensor([0, 2, 3, 4]), 8).float()
-    other = logits.clone()
-    other[:, 1] += 5
-    torch.testing.assert_close(training._loss(logits, targets), training._loss(other, targets))
+    raised = logits.clone()
+    raised[:, 1] += 5
+    torch.testing.assert_close(training._loss(logits, targets), training._loss(raised, targets))
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_other_optimizers_train_and_go_on_where_they_were(
+    table: UtteranceTable, tmp_path: Path, name: str
+) -> None:
+    options = Options(**{**vars(QUICK), "optimizer": name, "frozen_epochs": 2, "finetuned_epochs": 0})
+    whole = training_of(table, tmp_path / "whole", options)
+    whole.run(silent)
+    killed = training_of(table, tmp_path / "killed", options)
+    killed._epoch(silent)
+    killed._save()
+    again = training_of(table, tmp_path / "killed", options)
+    again.run(silent)
+    assert {type(its.optimizer) for its in (whole, again)} == {
+        {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[name]
+    }
+    for key, tensor in whole.model.state_dict().items():
+        torch.testing.assert_close(again.model.state_dict()[key], tensor, atol=0, rtol=0)
 
 
 def test_rates_are_those_of_one_cycle() -> None:
@@ -257,7 +289,7 @@ def test_scales_are_deviations_of_training_frames(table: UtteranceTable) -> None
     assert model.fins is not None
     outputs = FrozenOutputs(model.fins, table, 0)
     rows = parts_of(table)["train"]
-    measure(model, Feed(table, outputs, False), rows)
+    model.calibrate(Feed(model, table, outputs), rows)
     frames = []
     for row in rows:
         values = outputs(int(row), 0).astype(np.float64)
@@ -275,8 +307,7 @@ def test_other_models_train_too(table: UtteranceTable, tmp_path: Path, name: str
     options = Options(**{**vars(QUICK), "frozen_epochs": 1, "finetuned_epochs": 1, "penalty": 0.1})
     config = ModelConfig(name, fins=None if name == "wavelet" else ("chroma",))  # type: ignore[arg-type]
     training = training_of(table, tmp_path / "c", options, config)
-    before: Model = training.model
-    weights = copy_of(before)
+    weights = copy_of(training.model)
     state = training.run(silent)
     assert all(np.isfinite([row.train_loss, row.validation_loss]).all() for row in state.history)
     assert any((weights[its] != tensor).any() for its, tensor in training.best.items())
@@ -288,16 +319,18 @@ def test_a_stretch_of_a_long_utterance_is_the_same_for_outputs_and_signal(table:
     assert model.fins is not None
     outputs = FrozenOutputs(model.fins, table, 1)
     rows = [0, 1, 2]
-    cut = Feed(table, outputs, True).batch(rows, [0, 1, 1], 5, np.random.default_rng(0))
+    feed = Feed(model, table, outputs)
+    feed.signal = True
+    cut = feed.batch(rows, [0, 1, 1], 5, np.random.default_rng(0))
     assert cut.signal is not None and cut.outputs is not None
     assert cut.n_frames.tolist() == [5, 5, 5] and cut.outputs.shape == (3, 5, 1)
     with torch.no_grad():
         torch.testing.assert_close(model.fins(cut.signal, cut.n_samples), cut.outputs, atol=1e-6, rtol=0)
-    whole = Feed(table, outputs, False).batch(rows, [0, 1, 1])
+    whole = Feed(model, table, outputs).batch(rows, [0, 1, 1])
     assert whole.n_frames.tolist() == [len(outputs(0, 0)), len(outputs(1, 1)), len(outputs(2, 1))]
     values, starts = outputs(0, 0), set()
     for seed in range(20):
-        cut = Feed(table, outputs, False).batch([0], [0], 5, np.random.default_rng(seed))
+        cut = Feed(model, table, outputs).batch([0], [0], 5, np.random.default_rng(seed))
         assert cut.outputs is not None
         places = range(len(values) - 4)
         starts |= {place for place in places if (values[place : place + 5] == cut.outputs[0].numpy()).all()}

@@ -1,71 +1,86 @@
-"""The FIN publication's classifier: outputs averaged over time, and a stack of convolutions over them.
+"""The FIN publication's classifier: features averaged over time, and a stack of convolutions over them.
 
 The 162 averages → batch norm → convolutions of 8 taps: 256, 256, batch norm, dropout, max pool 8, four of
 128, batch norm, dropout, max pool 8, two of 64 → 8 logits. On closed forms it is the publication's baseline;
-on FINs, frozen and then tuned, its proposal.
+on FINs, frozen and then tuned, its proposal. Each of the five features can be the one or the other.
 """
 
 from __future__ import annotations
 
+import torch
 from torch import Generator, Tensor, nn
 
+from fins.features import FEATURES
 from fins.store import EMOTIONS
 from ser_heads.attention import mask_until
 from ser_heads.augmentation import Augmentation
-from ser_heads.data import Batch
+from ser_heads.base import Inputs, UtteranceModel
+from ser_heads.data import Batch, ClosedForms, UtteranceTable
 from ser_heads.fin_branch import FinBranch
 
+SETTINGS = {"optimizer": "adam", "learning_rate": 1e-3, "weight_decay": 0.0, "copies": 0}
+SETTINGS |= {"class_weights": 0.0, "label_smoothing": 0.0}
 DROPOUT = 0.25
 POOL = 8
 
 
-class FeatureCnn(nn.Module):
-    """A batch of utterances → (batch, 8) logits, in the order of EMOTIONS.
+class FeatureCnn(UtteranceModel):
+    """Averages of features over an utterance → logits.
 
-    fins : a branch of FINs; None for closed forms, which then are the outputs of each batch
-    n_outputs : of the closed forms
+    fins : FINs of the features that are imitated, or None; the others of the five are closed forms
     """
 
-    def __init__(self, fins: FinBranch | None, n_outputs: int) -> None:
-        super().__init__()
-        self.fins, self.wavelets = fins, None
-        n_outputs = fins.n_outputs if fins is not None else n_outputs
-        n_left = max(1, n_outputs // POOL)  # after the first pool
+    def __init__(self, fins: FinBranch | None) -> None:
+        super().__init__(fins)
+        imitated = fins.slices if fins is not None else {}
+        self.computed = tuple(name for name in FEATURES if name not in imitated)
+        n_outputs = sum(FEATURES[name].n_outputs for name in self.computed)
+        n_outputs += fins.n_outputs if fins is not None else 0
+        # FINs come first in a batch; the network takes features in their own order, others behind them
+        order = [*FEATURES, *(name for name in imitated if name not in FEATURES)]
+        places, start = dict(imitated), fins.n_outputs if fins is not None else 0
+        for name in self.computed:
+            places[name] = slice(start, start + FEATURES[name].n_outputs)
+            start += FEATURES[name].n_outputs
+        self.order = [place for name in order for place in range(places[name].start, places[name].stop)]
+        n_left = n_outputs // POOL  # after the first pool
         self.norm = nn.BatchNorm1d(n_outputs)
         self.layers = nn.Sequential(
             *convolutions(1, 256, 2),
             nn.BatchNorm1d(256),
             nn.Dropout(DROPOUT),
-            nn.MaxPool1d(min(POOL, n_outputs)),
+            nn.MaxPool1d(POOL),
             *convolutions(256, 128, 4),
             nn.BatchNorm1d(128),
             nn.Dropout(DROPOUT),
-            nn.MaxPool1d(min(POOL, n_left)),
+            nn.MaxPool1d(POOL),
             *convolutions(128, 64, 2),
             nn.Flatten(),
         )
-        self.logits = nn.Linear(64 * max(1, n_left // POOL), len(EMOTIONS))
+        self.logits = nn.Linear(64 * (n_left // POOL), len(EMOTIONS))
 
     def forward(
         self, batch: Batch, augmentation: Augmentation | None = None, generator: Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Logits and targets, (batch, 8) each; averages leave nothing for an augmentation of frames to do."""
-        outputs = batch.outputs
-        if outputs is None:
-            assert self.fins is not None and batch.signal is not None
-            outputs = self.fins(batch.signal, batch.n_samples)
-        there = mask_until(batch.n_frames, outputs.shape[1])[..., None]
-        averages = (outputs * there).sum(dim=1) / batch.n_frames[:, None]
-        targets = nn.functional.one_hot(batch.emotion, len(EMOTIONS)).float()
-        return self.logits(self.layers(self.norm(averages)[:, None])), targets
+        """Averages leave nothing for an augmentation of frames to do."""
+        parts = []
+        if self.fins is not None:
+            outputs = batch.outputs
+            if outputs is None:
+                assert batch.signal is not None
+                outputs = self.fins(batch.signal, batch.n_samples)
+            parts.append(outputs)
+        if batch.inputs is not None:
+            parts.append(batch.inputs)
+        there = mask_until(batch.n_frames, parts[0].shape[1])[..., None]
+        averages = (torch.cat(parts, dim=2) * there).sum(dim=1) / batch.n_frames[:, None]
+        return self.logits(self.layers(self.norm(averages[:, self.order])[:, None])), batch.targets()
 
-    @property
-    def hears_closed_forms(self) -> bool:
-        """Whether each batch brings the closed forms; else it computes FINs from the signal."""
-        return self.fins is None
+    def inputs(self, table: UtteranceTable) -> Inputs | None:
+        return ClosedForms(table, self.computed) if self.computed else None
 
-    def penalty(self) -> Tensor | None:
-        return None
+    def hears_signal(self, frozen: bool) -> bool:
+        return self.fins is not None and not frozen
 
 
 def convolutions(n_inputs: int, n_channels: int, n_layers: int) -> list[nn.Module]:
