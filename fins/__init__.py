@@ -15,8 +15,8 @@ __all__ = ["load"]
 def load(name: str | os.PathLike[str]) -> Fin:
     """A trained FIN on the CPU: (batch, 2048) float32 → (batch, n_outputs) in the feature's own unit.
 
-    name : zcr, rms, chroma, mfcc, mel, or mfcc_pruned: weights that come with the package, learned from noise
-        alone; else the folder of a run of fins.train, or its weights file
+    name : zcr, rms, chroma, mfcc, mel, pitch, or mfcc_pruned: weights that come with the package, learned
+        from noise alone; else the folder of a run of fins.train, or its weights file
     Raises ValueError if there are no whole weights of this version.
     """
     from pathlib import Path

@@ -20,7 +20,7 @@ from fins.networks import Fin, build_fin
 WEIGHTS = "weights.safetensors"
 SHIPPED = {
     name: Path(__file__).with_name("weights") / f"{name}.safetensors"
-    for name in ("zcr", "rms", "chroma", "mfcc", "mel", "mfcc_pruned")
+    for name in ("zcr", "rms", "chroma", "mfcc", "mel", "pitch", "mfcc_pruned")
 }
 """Name → file of the FINs that come with the package."""
 

@@ -15,6 +15,7 @@ from torch import Generator, Tensor, nn
 from fins.audio import WINDOW
 from fins.features import (
     AMIN,
+    FAINT,
     N_BINS,
     N_CHROMA,
     N_MELS,
@@ -23,14 +24,17 @@ from fins.features import (
     ZERO,
     chroma_filters,
     dct_matrix,
+    lag_filters,
     mel_filters,
 )
 from fins.fourier import (
     CHUNK,
     HANN_ENERGY,
     BandWeights,
+    LagWeights,
     LearnedSpectrum,
     PrunedBandWeights,
+    SpectrumWeights,
     bin_of_power,
     fourier_components,
     white_noise,
@@ -145,12 +149,26 @@ class ZcrFin(CompactFin):
         return 5 * WINDOW
 
 
-class MelFin(CompactFin):
-    """A learned spectrum and weights to bands: 145,600 parameters."""
+class SpectralFin(CompactFin):
+    """What those share that begin with a learned spectrum."""
 
     def __init__(self) -> None:
         super().__init__()
         self.spectrum = LearnedSpectrum()
+
+    def table(self) -> SpectrumWeights | PrunedBandWeights:
+        """The weights of its powers."""
+        raise NotImplementedError
+
+    def multiply_adds(self) -> int:
+        return self.spectrum.multiply_adds() + self.table().multiply_adds()
+
+
+class MelFin(SpectralFin):
+    """A learned spectrum and weights to bands: 145,600 parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
         self.bands: BandWeights | PrunedBandWeights = BandWeights(_scale_of(mel_filters()))
 
     def imitate(self, windows: Tensor) -> Tensor:
@@ -163,8 +181,8 @@ class MelFin(CompactFin):
         """Also of bands that were pruned, to fit what is left once more."""
         return _bands_stage(self.bands, mel_filters())
 
-    def multiply_adds(self) -> int:
-        return self.spectrum.multiply_adds() + self.bands.multiply_adds()
+    def table(self) -> BandWeights | PrunedBandWeights:
+        return self.bands
 
 
 class MfccFin(MelFin):
@@ -197,12 +215,11 @@ class MfccFin(MelFin):
         return super().multiply_adds() + self.coefficients.weight.numel()
 
 
-class ChromaFin(CompactFin):
+class ChromaFin(SpectralFin):
     """A learned spectrum, weights to pitch classes, and their share of the strongest: 23,104 parameters."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.spectrum = LearnedSpectrum()
         self.classes = BandWeights(_scale_of(chroma_filters()))
 
     def imitate(self, windows: Tensor) -> Tensor:
@@ -212,8 +229,29 @@ class ChromaFin(CompactFin):
     def stages(self) -> list[Stage]:
         return [_spectrum_stage(self.spectrum), _bands_stage(self.classes, chroma_filters())]
 
+    def table(self) -> BandWeights:
+        return self.classes
+
     def multiply_adds(self) -> int:
-        return self.spectrum.multiply_adds() + self.classes.multiply_adds() + N_CHROMA
+        return super().multiply_adds() + N_CHROMA
+
+
+class PitchFin(SpectralFin):
+    """A learned spectrum, weights to lags, and their share of the power: 112,670 parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lags = LagWeights(_scale_of(lag_filters()))
+
+    def imitate(self, windows: Tensor) -> Tensor:
+        power = self.lags(self.spectrum(windows))
+        return power[:, 1:] / (power[:, :1].clamp_min(0) + FAINT**2 * HANN_ENERGY * WINDOW)
+
+    def stages(self) -> list[Stage]:
+        return [_spectrum_stage(self.spectrum), _bands_stage(self.lags, lag_filters())]
+
+    def table(self) -> LagWeights:
+        return self.lags
 
 
 COMPACT: dict[str, type[CompactFin]] = {
@@ -222,6 +260,7 @@ COMPACT: dict[str, type[CompactFin]] = {
     "chroma": ChromaFin,
     "mfcc": MfccFin,
     "mel": MelFin,
+    "pitch": PitchFin,
 }
 
 
@@ -273,15 +312,16 @@ def _spectrum_stage(spectrum: LearnedSpectrum) -> Stage:
     )
 
 
-def _bands_stage(bands: BandWeights | PrunedBandWeights, filters: np.ndarray) -> Stage:
-    """Energies of bands, from normal numbers in place of powers: real powers are all positive, which makes
-    every weight's gradient mostly that of their sum."""
+def _bands_stage(bands: SpectrumWeights | PrunedBandWeights, filters: np.ndarray) -> Stage:
+    """Energies of bands, or lags, from normal numbers in place of powers: real powers are all positive, which
+    makes every weight's gradient mostly that of their sum."""
     rows = torch.from_numpy(filters).float() * HANN_ENERGY / bands.scale[:, None]
     bin_of = bin_of_power()
 
     def hold() -> None:
-        with torch.no_grad():
-            bands.weights.clamp_min_(0)
+        if isinstance(bands, BandWeights | PrunedBandWeights):
+            with torch.no_grad():
+                bands.weights.clamp_min_(0)
 
     def finish() -> None:
         if isinstance(bands, BandWeights):

@@ -21,6 +21,9 @@ from fins.audio import SAMPLE_RATE, WINDOW
 N_MELS = 128
 N_MFCC = 20
 N_CHROMA = 12
+N_PITCHES = 96
+PITCHES = (65.0, 500.0)  # Hz, the lowest and the highest; neighbours are 0.37 semitones apart
+FAINT = 1e-5  # amplitude of noise that hides a pitch
 N_BINS = WINDOW // 2 + 1  # of the spectrum
 AMIN = 1e-10  # power under which a decibel is not taken lower
 TOP_DB = 80.0  # dB under a window's own peak at which its log-mel is clipped
@@ -34,7 +37,7 @@ Floats = NDArray[np.float32]
 class Feature:
     """What a user has to know of a feature to read its numbers.
 
-    function : (n, 2048) float32 → (n,) or (n, n_outputs), of a feature that is none of the five
+    function : (n, 2048) float32 → (n,) or (n, n_outputs), of a feature that stores don't hold
     """
 
     name: str
@@ -58,16 +61,18 @@ FEATURES = {
 
 @cache
 def get_feature(name: str) -> Feature:
-    """The feature of that name: one of the five, or a user's own closed form as `package.module:function`.
+    """The feature of that name: of the five, pitch, or a user's own closed form as `package.module:function`.
 
     Such a function takes (n, 2048) float32 and gives (n,) or (n, n_outputs), each row from its window alone.
     Raises ValueError for an unknown name, and for a function that can't be imported or gives something else.
     """
     if name in FEATURES:
         return FEATURES[name]
+    if name == "pitch":
+        return Feature("pitch", N_PITCHES, "share of the power, about -1 to 1", "pitch, lowest first", pitch)
     if ":" not in name:
         raise ValueError(
-            f"there is no feature {name!r}: the known ones are {', '.join(FEATURES)}; "
+            f"there is no feature {name!r}: the known ones are {', '.join(FEATURES)}, pitch; "
             "your own is given as package.module:function"
         )
     module, _, attribute = name.partition(":")
@@ -200,6 +205,33 @@ def mfcc(mel: Floats) -> Floats:
     decibel = 10 * np.log10(np.maximum(mel, AMIN))
     decibel = np.maximum(decibel, decibel.max(axis=1, keepdims=True) - TOP_DB)
     return decibel @ dct_matrix().T
+
+
+def pitch(windows: Floats) -> Floats:
+    """(n, 2048) → (n, 96): how alike a window is to itself one period later, for each of 96 pitches.
+
+    The autocorrelation at the lag of the pitch, by the power spectrum under the Hann window and without its
+    two lowest bins, over that at lag 0 and that of the window itself; silence gives 0, a periodic signal 1 at
+    its pitch. After Boersma 1993, but circular.
+    """
+    power = power_spectrum(windows) @ lag_filters().T
+    return power[:, 1:] / (power[:, :1] + FAINT**2 * 3 / 8 * WINDOW**2)
+
+
+def pitches() -> Floats:
+    """(96,) Hz."""
+    return np.geomspace(*PITCHES, N_PITCHES).astype(np.float32)
+
+
+@cache
+def lag_filters() -> Floats:
+    """(97, 1025), from a power spectrum to its autocorrelation at lag 0 and at the lag of each pitch."""
+    lags = np.concatenate([[0], SAMPLE_RATE / np.geomspace(*PITCHES, N_PITCHES)])
+    angle = 2 * np.pi * lags[:, None] / WINDOW
+    both_sides = np.full(N_BINS, 2.0)
+    both_sides[:2], both_sides[-1] = 0, 1
+    of_hann = (2 + np.cos(angle)) / 3
+    return (both_sides * np.cos(angle * np.arange(N_BINS)) / of_hann).astype(np.float32)
 
 
 @cache

@@ -72,10 +72,10 @@ def fourier_components(windows: Tensor) -> Tensor:
     return torch.view_as_real(spectrum[:, bins]).permute(1, 0, 3, 2)
 
 
-class BandWeights(nn.Module):
-    """Energies of bands: (batch, 1056) powers → (batch, n_bands). A stage holds the weights at or above 0.
+class SpectrumWeights(nn.Module):
+    """Weighted sums of powers: (batch, 1056) → (batch, n_rows).
 
-    scale : (n_bands,), a buffer: the length of each band's row, so that what is learned has a length of 1.
+    scale : (n_rows,), a buffer: the length of each row, so that what is learned has a length of 1.
     """
 
     scale: Tensor
@@ -90,6 +90,28 @@ class BandWeights(nn.Module):
 
     def multiply_adds(self) -> int:
         return self.weights.numel()
+
+
+class LagWeights(SpectrumWeights):
+    """Autocorrelation at lags; the two lowest bins aren't connected, so that an offset can't leak.
+
+    kept : (1054,) int64, a buffer: which powers are.
+    """
+
+    kept: Tensor
+
+    def __init__(self, scale: Tensor) -> None:
+        super().__init__(scale)
+        kept = (bin_of_power() >= 2).nonzero()[:, 0]
+        self.weights = nn.Parameter(torch.randn(len(scale), len(kept)) / math.sqrt(N_POWERS))
+        self.register_buffer("kept", kept, persistent=False)
+
+    def forward(self, powers: Tensor) -> Tensor:
+        return nn.functional.linear(powers[:, self.kept], self.weights) * self.scale
+
+
+class BandWeights(SpectrumWeights):
+    """Energies of bands: a stage holds the weights at or above 0."""
 
 
 class PrunedBandWeights(nn.Module):

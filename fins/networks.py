@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from fins.audio import WINDOW
 from fins.compact import COMPACT, PRUNABLE, CompactFin, check_windows
 from fins.convolution import pooled_convolution
-from fins.features import get_feature
+from fins.features import FEATURES, get_feature
 
 Topology = Literal["compact", "pruned", "paper"]
 
@@ -179,6 +179,8 @@ def build_fin(feature: str, topology: Topology = "compact", n_outputs: int | Non
         return StridedFin(n_outputs or get_feature(feature).n_outputs)
     get_feature(feature)
     if topology == "paper":
+        if feature not in FEATURES:
+            raise ValueError(f"nobody published a FIN of {feature}: it has the compact topology only")
         return build_paper_fin(feature)
     if topology == "pruned" and feature not in PRUNABLE:
         raise ValueError(

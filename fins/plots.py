@@ -14,7 +14,7 @@ from fins.scores import r2_text
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from fins.compact import ChromaFin, CompactFin, MelFin
+    from fins.compact import CompactFin, SpectralFin
     from fins.features import Feature
     from fins.stages import StageStep
     from fins.training import Epoch
@@ -79,10 +79,10 @@ def plot_learned(path: Path, fin: CompactFin, title: str) -> None:
     import torch
 
     from fins.audio import SAMPLE_RATE, WINDOW
-    from fins.compact import ChromaFin, MelFin
+    from fins.compact import SpectralFin
     from fins.features import N_BINS
 
-    if not isinstance(fin, MelFin | ChromaFin):
+    if not isinstance(fin, SpectralFin):
         figure, axis = new_figure(8, 3.4)
         weights = fin.get_parameter("weights").detach()
         axis.plot(weights, color=BLUE, lw=0.8)
@@ -104,7 +104,7 @@ def plot_learned(path: Path, fin: CompactFin, title: str) -> None:
     hertz = torch.arange(N_BINS) * SAMPLE_RATE / WINDOW
     step = max(1, len(table) // 12)
     for number, row in enumerate(table[::step]):
-        right.plot(hertz, row / row.max(), lw=0.8, color=COLOURS[number % len(COLOURS)])
+        right.plot(hertz, row / np.abs(row).max(), lw=0.8, color=COLOURS[number % len(COLOURS)])
     every = "each" if step == 1 else f"one of {step}"
     right.set(
         xscale="log", xlim=(40, 11_025), xlabel="Hz", yticks=[0, 1], title=f"learned bands, {every}, peak 1"
@@ -113,17 +113,15 @@ def plot_learned(path: Path, fin: CompactFin, title: str) -> None:
     figure.savefig(path, dpi=120)
 
 
-def bands_by_bin(fin: MelFin | ChromaFin) -> NDArray:
+def bands_by_bin(fin: SpectralFin) -> NDArray:
     """(n_bands, 1025) learned weights of the bands by the bin of the spectrum."""
     import torch
 
-    from fins.compact import ChromaFin
     from fins.features import N_BINS
     from fins.fourier import N_POWERS, bin_of_power
 
-    bands = fin.classes if isinstance(fin, ChromaFin) else fin.bands
     with torch.no_grad():
-        table = bands(torch.eye(N_POWERS)).T
+        table = fin.table()(torch.eye(N_POWERS)).T
         return torch.zeros(len(table), N_BINS).index_add(1, bin_of_power(), table).numpy()
 
 

@@ -21,6 +21,8 @@ from fins.train import main as train
 class WeightsConfig:
     """Learn the shipped FINs from noise and write weights, results and cards into the package."""
 
+    names: tuple[str, ...] = tuple(SHIPPED)
+    """Of the FINs that are learned."""
     store: tuple[Path, ...] = ()
     """Stores to score them on, and to degrade; they see none of it while they learn."""
     seed: int = 0
@@ -37,7 +39,10 @@ def main(config: WeightsConfig) -> None:
     """One FIN after the other; a run that is there already isn't made again."""
     config.out.mkdir(parents=True, exist_ok=True)
     stores = [Store(path) for path in config.store]
-    for name in SHIPPED:
+    unknown = sorted(set(config.names) - set(SHIPPED))
+    if unknown:
+        raise ValueError(f"there is no shipped FIN {unknown[0]}: the known ones are {', '.join(SHIPPED)}")
+    for name in config.names:
         feature, _, kind = name.partition("_")
         topology: Any = kind or "compact"
         run = config.runs.resolve() / name

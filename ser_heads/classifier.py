@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
+from fins.audio import SAMPLE_RATE
+from fins.features import pitches
 from fins.store import EMOTIONS
 from ser_heads.attention import AttentiveStatistics, MaskedBatchNorm, mask_until
 from ser_heads.augmentation import Augmentation
@@ -23,17 +25,48 @@ if TYPE_CHECKING:
 
 Removed = Literal["level", "channel", "nothing"]
 CALIBRATION = 200  # utterances, at least, if there are so many
+CHOICE, GATE = 200.0, 40.0  # how sharp the choice among pitches is, and that of what is voiced
+VOICED = 0.5  # likeness from which on a window is rather voiced
+LATE = 4e-4  # by which a period has to be more alike for each sample that it is longer
 SPECTRUM = 64  # outputs from which a feature counts as a spectrum
 POWERS = {"mel": 1e-10, "rms": 1e-10}  # feature → power below which nothing is heard: these go in as decibels
 
 
+class Melody(nn.Module):
+    """How alike windows are to themselves one period later → voicing, and the pitch of what is voiced.
+
+    (batch, time, 96), as a pitch FIN says it, and the mask → (batch, time, 3): the largest likeness, the
+    semitones above 100 Hz, and those above the utterance's mean. The last two are 0 where nothing is voiced.
+    """
+
+    semitones: Tensor
+    late: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        hertz = torch.from_numpy(pitches())
+        self.register_buffer("semitones", 12 * torch.log2(hertz / 100), persistent=False)
+        self.register_buffer("late", LATE * SAMPLE_RATE / hertz, persistent=False)
+
+    def forward(self, likeness: Tensor, mask: Tensor) -> Tensor:
+        # two periods are as alike as one: the earlier one is meant
+        shares = (CHOICE * (likeness - self.late)).softmax(dim=2)
+        semitones = shares @ self.semitones
+        largest = likeness.amax(dim=2)
+        voiced = torch.sigmoid(GATE * (largest - VOICED)) * mask
+        mean = (voiced * semitones).sum(dim=1, keepdim=True) / voiced.sum(dim=1, keepdim=True).clamp_min(0.1)
+        return torch.stack([largest, voiced * semitones, voiced * (semitones - mean)], dim=2)
+
+
 class Scaling(nn.Module):
-    """FIN outputs → frames of mean 0 and deviation 1 over the training utterances; powers as decibels.
+    """FIN outputs → frames of mean 0 and deviation 1 over the training utterances; powers as decibels, and of
+    a pitch FIN voicing and melody, from which nothing is removed.
 
     removed : what of each utterance is taken away first: "level", how loud it is over all; "channel", the
         mean of each output, and with it the colour that microphone and room leave, but also that of the
         voice; or "nothing"
-    mean, deviation : (n_outputs,) buffers, set by `calibrate`
+    features : name of the FIN → its places in a frame
+    mean, deviation : (n_features,) buffers, set by `calibrate`
     """
 
     mean: Tensor
@@ -44,16 +77,26 @@ class Scaling(nn.Module):
         if removed not in get_args(Removed):
             raise ValueError(f"removed is one of {', '.join(get_args(Removed))}, got {removed!r}")
         self.slices, self.removed = slices, removed
-        self.n_outputs = max(its.stop for its in slices.values())
-        self.register_buffer("mean", torch.zeros(self.n_outputs))
-        self.register_buffer("deviation", torch.ones(self.n_outputs))
+        self.melody = Melody()
+        self.features: dict[str, slice] = {}
+        start = 0
+        for name, its in slices.items():
+            n_features = 3 if name == "pitch" else its.stop - its.start
+            self.features[name] = slice(start, start + n_features)
+            start += n_features
+        self.n_features = start
+        self.register_buffer("mean", torch.zeros(start))
+        self.register_buffer("deviation", torch.ones(start))
 
     def levelled(self, outputs: Tensor, mask: Tensor) -> Tensor:
-        """(batch, time, n_outputs) and the mask (batch, time) → the same shape, powers in decibels."""
+        """(batch, time, n_outputs) and the mask (batch, time) → (batch, time, n_features)."""
         n_frames = mask.sum(dim=1)[:, None, None]
         parts = []
         for name, its in self.slices.items():
             part = outputs[..., its]
+            if name == "pitch":
+                parts.append(self.melody(part, mask))
+                continue
             if name in POWERS:
                 power = part.square() if name == "rms" else part
                 part = 10 * torch.log10(power.clamp_min(POWERS[name]))
@@ -70,7 +113,7 @@ class Scaling(nn.Module):
         return (self.levelled(outputs, mask) - self.mean) / self.deviation * mask[..., None]
 
     def calibrate(self, mean: Tensor, deviation: Tensor) -> None:
-        """Of levelled frames, (n_outputs,) each; what doesn't vary is left as it is."""
+        """Of levelled frames, (n_features,) each; what doesn't vary is left as it is."""
         self.mean.copy_(mean)
         self.deviation.copy_(torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation)))
 
@@ -186,9 +229,9 @@ class Classifier(UtteranceModel):
             raise ValueError("a classifier has a FIN branch, a wavelet branch or both")
         self.wavelets = wavelets
         self.scaling = Scaling(fins.slices, removed) if fins is not None else None
-        slices = fins.slices if fins is not None else {}
-        self.spectra = [its for its in slices.values() if its.stop - its.start >= SPECTRUM]
-        n_features = fins.n_outputs if fins is not None else 0
+        features = self.scaling.features if self.scaling is not None else {}
+        self.spectra = [its for its in features.values() if its.stop - its.start >= SPECTRUM]
+        n_features = self.scaling.n_features if self.scaling is not None else 0
         n_summary = 0
         if wavelets is not None:
             n_features += wavelets.config.n_features
@@ -235,7 +278,7 @@ class Classifier(UtteranceModel):
         """Set the scales of the frames to those of some training utterances, as they were recorded."""
         if self.scaling is None:
             return
-        total, squares = torch.zeros(2, self.scaling.n_outputs, dtype=torch.float64)
+        total, squares = torch.zeros(2, self.scaling.n_features, dtype=torch.float64)
         n_frames = 0
         for utterance in spread_over(utterances, CALIBRATION):
             outputs = feed.batch([int(utterance)], [0]).outputs

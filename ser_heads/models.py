@@ -20,7 +20,8 @@ from ser_heads.wavelet_branch import WaveletBranch, WaveletConfig
 from ser_heads.wavelet_packet import Sharing
 
 ModelName = Literal["fin", "wavelet", "fin_wavelet", "feature_cnn"]
-FINS_OF = {"fin": ("mel", "rms", "zcr"), "fin_wavelet": ("mel", "rms", "zcr")}
+OWN = ("mel", "rms", "zcr", "pitch")
+FINS_OF = {"fin": OWN, "fin_wavelet": OWN}
 """Model → the FINs that it has where none are named; the others have none."""
 SETTINGS: dict[str, dict[str, Any]] = {"feature_cnn": feature_cnn.SETTINGS}
 """Model → its own values of options, where they aren't the defaults: as a rule those published with it."""
@@ -33,8 +34,8 @@ class ModelConfig:
     model: ModelName = "fin_wavelet"
     """fin, wavelet or both; or a published system."""
     fins: tuple[str, ...] | None = None
-    """FINs by name or folder of a run; by default mel, rms and zcr. Those of feature_cnn stand in for closed
-    forms; by default none does."""
+    """FINs by name or folder of a run; by default mel, rms, zcr and pitch. Those of feature_cnn stand in for
+    closed forms; by default none does."""
     removed: Removed = "channel"
     """What of an utterance's FIN outputs is taken away: level, channel (the mean of each output), nothing."""
     wavelet: str = "sym10"

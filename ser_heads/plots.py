@@ -18,7 +18,7 @@ from fins.store import EMOTIONS
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from fins.compact import ChromaFin, MelFin
+    from fins.compact import SpectralFin
     from fins.networks import Fin
 
 
@@ -132,9 +132,9 @@ def plot_moved(path: Path, before: Fin, after: Fin, scores: Mapping[str, Any], t
     Of a spectrum: its window, all layers as one, and the weights of its bands. Of the compact rms and zcr:
     their weights. Of other FINs: a bar for each parameter.
     """
-    from fins.compact import ChromaFin, MelFin, RmsFin, ZcrFin
+    from fins.compact import RmsFin, SpectralFin, ZcrFin
 
-    if isinstance(before, MelFin | ChromaFin) and isinstance(after, MelFin | ChromaFin):
+    if isinstance(before, SpectralFin) and isinstance(after, SpectralFin):
         figure, ((fit, curves), (bands, difference)) = new_figure(12, 7, 2, 2)
         _draw_curves(curves, difference, _window_of(before), _window_of(after), "learned window")
         _draw_bands(figure, bands, bands_by_bin(before), bands_by_bin(after))
@@ -192,7 +192,7 @@ def _draw_curves(curves: Any, difference: Any, before: NDArray, after: NDArray, 
 
 def _draw_bands(figure: Figure, axis: Any, before: NDArray, after: NDArray) -> None:
     """An image of the change, (band, bin), as a share of each band's largest weight before."""
-    largest = before.max(axis=1, keepdims=True)
+    largest = np.abs(before).max(axis=1, keepdims=True)
     change = (after - before) / np.where(largest > 0, largest, 1)
     moved = np.abs(change[change != 0])
     most = float(np.quantile(moved, 0.999)) if len(moved) else 1.0
@@ -207,7 +207,7 @@ def _draw_bands(figure: Figure, axis: Any, before: NDArray, after: NDArray) -> N
     )
 
 
-def _window_of(fin: MelFin | ChromaFin) -> NDArray:
+def _window_of(fin: SpectralFin) -> NDArray:
     """(2048,) magnitude that a FIN's spectrum gives to a sample, all layers as one, mean over the bins."""
     import torch
 

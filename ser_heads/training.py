@@ -36,7 +36,7 @@ FROZEN_SHARE = 0.6  # of a budget of time, where a second phase follows
 class Options:
     """How a classifier is trained; every default is that of the command line too."""
 
-    frozen_epochs: int = 35
+    frozen_epochs: int = 60
     """With the FINs as they are; for the other branches just the first phase."""
     finetuned_epochs: int = 3
     """With the FINs learning too; 0 leaves them as they are."""

@@ -20,7 +20,7 @@ from fins.store import EMOTIONS
 from ser_heads.attention import mask_until
 from ser_heads.augmentation import Augmentation
 from ser_heads.base import UtteranceModel
-from ser_heads.classifier import Removed, Scaling, SpectrumStem
+from ser_heads.classifier import Melody, Removed, Scaling, SpectrumStem
 from ser_heads.data import Batch, count_frames, pad
 from ser_heads.fin_branch import FinBranch
 from ser_heads.models import ModelConfig, ModelName, build_model, load_model, save_model
@@ -84,6 +84,28 @@ def test_padding_changes_nothing(name: str) -> None:
         for place, signal in enumerate(signals):
             alone = model(batch_of(model, signal))[0]
             torch.testing.assert_close(together[place], alone[0], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("hertz", [80.0, 147.0, 233.0, 400.0])
+def test_melody_is_the_pitch_of_what_is_voiced(hertz: float) -> None:
+    time = np.arange(2 * SECOND) / SECOND
+    glide = hertz * 2 ** (0.25 * (time > 1))  # three semitones up, halfway
+    phase = 2 * np.pi * np.cumsum(glide) / SECOND
+    voice = 0.05 * sum(np.sin(n * phase) / n for n in range(1, 9))
+    noise = 0.05 * np.random.default_rng(0).standard_normal(SECOND)
+    windows = cut_windows(np.concatenate([voice, noise]).astype(np.float32))
+    likeness = torch.from_numpy(compute_features(windows, ["pitch"])["pitch"])[None]
+    padded = torch.cat([likeness, torch.full((1, 7, 96), 0.9)], dim=1)
+    mask = mask_until(torch.tensor([len(windows)]), padded.shape[1])
+    voicing, semitones, above = (Melody()(padded, mask) * mask[..., None])[0].T
+    first, second = semitones[5:35], semitones[50:80]
+    expected = 12 * np.log2(hertz / 100)
+    assert voicing[5:35].min() > 0.9 and (first - expected).abs().max() < 0.5
+    assert (second - expected - 3).abs().max() < 0.5
+    np.testing.assert_allclose(above[50:80].mean() - above[5:35].mean(), 3, atol=0.3)
+    assert semitones[92:120].abs().max() < 0.3 and above[92:120].abs().max() < 0.3
+    assert abs(float(above[:120].sum())) < 0.05 * float(above[:120].abs().sum()) + 1e-3
+    torch.testing.assert_close(Melody()(likeness, mask[:, : len(windows)])[0].T[2], above[: len(windows)])
 
 
 @pytest.mark.parametrize("n_imitated", range(6))

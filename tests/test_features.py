@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import pitch_by_delays
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fins.audio import SAMPLE_RATE, WINDOW, cut_windows, read_audio
-from fins.features import FEATURES, compute_features, get_feature, librosa_feature
+from fins.features import FEATURES, compute_features, get_feature, librosa_feature, pitches
 from fins.synthetic import synthesise
 
 # of each feature's scale: 1e-4, as the closed forms promise
@@ -55,6 +56,25 @@ def test_batches_agree_with_librosa(case: str, name: str) -> None:
     for row, window in zip(batch, windows, strict=True):
         truth = librosa_feature(window, name)
         np.testing.assert_allclose(row, truth, rtol=0, atol=tolerance(name, truth))
+
+
+@pytest.mark.parametrize("case", edge_cases())
+def test_pitch_is_the_likeness_to_oneself_a_period_later(case: str) -> None:
+    windows = edge_cases()[case].astype(np.float32)
+    values = compute_features(windows, ["pitch"])["pitch"]
+    assert values.shape == (len(windows), 96) and values.dtype == np.float32
+    np.testing.assert_allclose(values, pitch_by_delays(windows), rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize("hertz", [75.0, 120.0, 220.0, 470.0])
+def test_pitch_is_highest_where_a_voice_is(hertz: float) -> None:
+    time = np.arange(WINDOW) / SAMPLE_RATE
+    voice = sum(np.sin(2 * np.pi * hertz * n * time + n) / n for n in range(1, 12))
+    (likeness,) = compute_features(0.1 * voice[None], ["pitch"])["pitch"]
+    near = np.abs(np.log2(pitches() / hertz)) < 0.6 / 12
+    assert likeness[near].max() > 0.97 and likeness.max() < 1.05
+    assert abs(12 * np.log2(pitches()[(likeness > 0.97).nonzero()[0].max()] / hertz)) < 0.6
+    assert likeness[np.abs(np.log2(pitches() / hertz * np.sqrt(2))) < 0.1].max(initial=-1) < 0.7
 
 
 @settings(max_examples=15, deadline=None)
