@@ -4,43 +4,55 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-Protocol = Literal["random", "speaker"]
+Protocol = Literal["random", "speaker", "speaker_sentence", "corpus"]
 PARTS = ("train", "validation", "test")
 SHARES = (0.70, 0.15, 0.15)
+SENTENCES = 1 / 3  # of a corpus's sentences test, under speaker_sentence; at least one, and never all
 VALIDATING = 0.1  # of the speakers that a fold leaves
 
 
-def split_utterances(utterances: dict[str, NDArray], protocol: Protocol, seed: int) -> NDArray:
+def split_utterances(
+    utterances: dict[str, NDArray], protocol: Protocol, seed: int, test_corpora: Collection[str] = ()
+) -> NDArray:
     """Assign every utterance to a part.
 
-    utterances : column → (n_utterances,), with id, corpus, speaker, emotion, sha256 and augmented_from
+    utterances : column → (n_utterances,), with id, corpus, speaker, emotion, sentence, sha256 and
+        augmented_from
+    test_corpora : that test under the protocol corpus, and only there
     returns : (n_utterances,) of "train", "validation", "test", and "unused" for augmented copies of
-        originals that don't train
+        originals that don't train, and for what speaker_sentence leaves out
 
     `random` is stratified 70/15/15 by corpus and emotion and shares speakers between parts; equal files stay
     together. `speaker` shares no speaker: 70/15/15 of each corpus's speakers, at least one in each part; a
-    corpus of one or two speakers trains. Raises ValueError for another protocol, if no corpus has three, or
-    if byte-identical files would be in different parts.
+    corpus of one or two speakers trains. `speaker_sentence`: the same, and the test part shares no sentence
+    with the others either. `corpus`: the test corpora test, of the others a tenth of the speakers validates.
+    Raises ValueError for another protocol, if no corpus has three speakers or two sentences, and if
+    byte-identical files would be in different parts.
     """
+    if protocol == "corpus":
+        return _split_at_corpora(utterances, test_corpora, seed)
+    if test_corpora:
+        raise ValueError("test corpora go with the protocol corpus alone")
     if protocol == "random":
         strata = [f"{c}/{e}" for c, e in zip(utterances["corpus"], utterances["emotion"], strict=True)]
         units = [sha or f"{c}/{i}" for sha, c, i in _columns(utterances, "sha256", "corpus", "id")]
-    elif protocol == "speaker":
+    elif protocol in ("speaker", "speaker_sentence"):
         strata = list(utterances["corpus"])
         units = [f"{c}/{s}" for c, s in _columns(utterances, "corpus", "speaker")]
     else:
-        raise ValueError(f"there is no protocol {protocol!r}: the known ones are random and speaker")
+        known = ", ".join(get_args(Protocol))
+        raise ValueError(f"there is no protocol {protocol!r}: the known ones are {known}")
 
     original = utterances["augmented_from"] == ""
     stratum_of: dict[str, str] = {}
     for row in map(int, np.flatnonzero(original)):
         stratum_of.setdefault(units[row], strata[row])
-    if protocol == "speaker":
+    if protocol != "random":
         most = max(Counter(stratum_of.values()).values(), default=0)
         if most < len(PARTS):
             raise ValueError(f"the protocol speaker needs a corpus of 3 speakers, and the largest has {most}")
@@ -52,7 +64,71 @@ def split_utterances(utterances: dict[str, NDArray], protocol: Protocol, seed: i
         for part, unit in zip(_part_sequence(len(members)), (members[i] for i in order), strict=True):
             part_of[unit] = part
 
-    return _with_copies(utterances, np.array([part_of.get(unit, "unused") for unit in units], dtype=object))
+    parts = np.array([part_of.get(unit, "unused") for unit in units], dtype=object)
+    if protocol == "speaker_sentence":
+        testing = _sentences_that_test(utterances, rng)
+        parts[testing != (parts == "test")] = "unused"
+        if not (parts == "test").any():
+            raise ValueError("the protocol speaker_sentence needs a corpus of two sentences or more")
+    return _with_copies(utterances, parts)
+
+
+def _sentences_that_test(utterances: dict[str, NDArray], rng: np.random.Generator) -> NDArray[np.bool_]:
+    """(n_utterances,): a third of the sentences of each corpus, drawn among those said with like emotions."""
+    emotions: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for corpus, sentence, emotion in _columns(utterances, "corpus", "sentence", "emotion"):
+        emotions[corpus, sentence].add(emotion)
+    strata: dict[tuple[str, ...], list[tuple[str, str]]] = defaultdict(list)
+    for (corpus, sentence), its in sorted(emotions.items()):
+        strata[(corpus, *sorted(its))].append((corpus, sentence))
+    chosen = set()
+    for _, members in sorted(strata.items()):
+        n = min(len(members) - 1, max(1, round(SENTENCES * len(members))))
+        chosen |= {members[place] for place in rng.permutation(len(members))[:n]}
+    return np.array([its in chosen for its in _columns(utterances, "corpus", "sentence")])
+
+
+def _split_at_corpora(utterances: dict[str, NDArray], test_corpora: Collection[str], seed: int) -> NDArray:
+    unknown = sorted(set(test_corpora) - set(utterances["corpus"]))
+    if unknown or not test_corpora:
+        missing = f"the stores have no utterance of {', '.join(unknown)}" if unknown else "none is named"
+        raise ValueError(f"the protocol corpus tests on whole corpora, and {missing}: give --test-corpus")
+    testing = np.isin(utterances["corpus"], list(test_corpora))
+    speakers = [f"{c}/{s}" for c, s in _columns(utterances, "corpus", "speaker")]
+    return split_at_speakers(
+        utterances, {its for its, test in zip(speakers, testing, strict=True) if test}, seed
+    )
+
+
+def fold_utterances(
+    utterances: dict[str, NDArray], n_folds: int, by_speaker: bool, seed: int
+) -> NDArray[np.int64]:
+    """Assign every utterance to a fold, all with about the same emotions, by scikit-learn.
+
+    by_speaker : the utterances of a speaker stay together; else only those of equal files do
+    returns : (n_utterances,) folds from 0; augmented copies are where their originals are
+    Raises ValueError for fewer than two folds or fewer speakers than folds.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    original = np.flatnonzero(utterances["augmented_from"] == "")
+    if by_speaker:
+        units = [f"{c}/{s}" for c, s in _columns(utterances, "corpus", "speaker")]
+    else:
+        units = [sha or f"{c}/{i}" for sha, c, i in _columns(utterances, "sha256", "corpus", "id")]
+    groups = np.array(units, dtype=object)[original]
+    strata = [f"{c}/{e}" for c, e in _columns(utterances, "corpus", "emotion")]
+    if not 2 <= n_folds <= len(set(groups)):
+        what = "speakers" if by_speaker else "recordings"
+        raise ValueError(f"{n_folds} folds can't be made of {len(set(groups))} {what}")
+    splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+    folds = np.full(len(units), -1)
+    labels = np.array(strata, dtype=object)[original]
+    for fold, (_, held_out) in enumerate(splitter.split(groups, labels.astype(str), groups.astype(str))):
+        folds[original[held_out]] = fold
+    fold_of = {(c, i): f for c, i, f in zip(utterances["corpus"], utterances["id"], folds, strict=True)}
+    copied = _columns(utterances, "corpus", "augmented_from")
+    return np.array([fold_of.get(of, -1) if f < 0 else f for of, f in zip(copied, folds, strict=True)])
 
 
 def split_at_speakers(utterances: dict[str, NDArray], held_out: Collection[str], seed: int) -> NDArray:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -39,7 +39,7 @@ from fins.runs import (
     write_json,
 )
 from fins.scores import R2Accumulator, r2_text
-from fins.splits import PARTS, Protocol
+from fins.splits import PARTS
 from fins.stages import SHARE, Learned, Stage, StageStep, learn
 from fins.streams import Reference, WindowStream
 from fins.training import Epoch, Fit, FitOptions, FitState, imitate, score, spread, validation_share
@@ -68,7 +68,7 @@ class TrainConfig:
     """Stores made by pipelines.prepare, to train, validate and test on."""
     test_store: tuple[Path, ...] = ()
     """Stores of other corpora, only to test on."""
-    protocol: Protocol = "random"
+    protocol: Literal["random", "speaker", "speaker_sentence"] = "random"
     """How utterances are divided 70/15/15: random (by corpus and emotion) or speaker (none shared)."""
     seed: int = 0
     """Of the split, the weights, the noise and the order of windows."""

@@ -67,7 +67,10 @@ class TrainConfig(ModelConfig, Options):
     emotions: tuple[Emotion, ...] | None = None
     """Of the utterances that are used; by default all."""
     protocol: Protocol = "speaker"
-    """How utterances are divided: speaker (none shared) or random (by corpus and emotion; leaks speakers)."""
+    """How utterances are divided: speaker (none shared), speaker_sentence (no sentence with the test part
+    either), corpus (tests on --test-corpus), or random (by corpus and emotion; leaks speakers)."""
+    test_corpus: tuple[str, ...] = ()
+    """Corpora that test and do nothing else, under the protocol corpus."""
     fold: str | None = None
     """A published fold to test on, as corpus:number: ravdess:1 to 6, savee:1 to 4. Other speakers, of all
     stores, train, and a tenth of them validates."""
@@ -237,11 +240,11 @@ def part_of(config: TrainConfig, kind: type) -> Any:
 def divide(table: UtteranceTable, config: TrainConfig) -> dict[str, NDArray[np.int64]]:
     """Part → its utterances."""
     if config.fold is not None:
-        if config.protocol != "speaker":
+        if config.protocol != "speaker" or config.test_corpus:
             raise ValueError("a published fold shares no speaker: it goes with --protocol speaker")
         assigned = split_at_speakers(table.columns, speakers_of(config.fold), config.seed)
     else:
-        assigned = split_utterances(table.columns, config.protocol, config.seed)
+        assigned = split_utterances(table.columns, config.protocol, config.seed, config.test_corpus)
     if config.emotions is not None:
         assigned[~np.isin(table.columns["emotion"], config.emotions)] = "unused"
     parts = {part: np.flatnonzero(assigned == part) for part in PARTS}

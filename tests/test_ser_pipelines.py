@@ -95,6 +95,17 @@ def test_some_emotions_alone(small_store: Path, tmp_path: Path) -> None:
     assert tuple(result["labels"]) == four and result["n_utterances"] == 8
 
 
+def test_a_whole_corpus_can_be_held_out(small_store: Path, other_store: Path, tmp_path: Path) -> None:
+    out, stores = tmp_path / "run", (small_store, other_store)
+    changes = {"model": "feature_cnn", "fins": None, "store": stores, "protocol": "corpus"}
+    train.main(config(small_store, out, **changes, test_corpus=("other",)))
+    result = check_result(out)
+    assert result["protocol"] == "corpus" and result["parts"]["test"]["corpora"] == {"other": 16}
+    assert all(set(result["parts"][part]["corpora"]) == {"made"} for part in ("train", "validation"))
+    with pytest.raises(ValueError, match="give --test-corpus"):
+        train.main(config(small_store, tmp_path / "none", **changes))
+
+
 def test_each_model_has_its_own_defaults() -> None:
     assert train.settings_of(["--seed", "3"]) == train.TrainConfig()
     for arguments in (["--model", "feature_cnn"], ["--store", "s.h5", "--model=feature_cnn"]):

@@ -7,20 +7,20 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from fins.splits import split_at_speakers, split_utterances
+from fins.splits import fold_utterances, split_at_speakers, split_utterances
 from fins.store import EMOTIONS
 
 
 def table(n_speakers: int = 8, n_each: int = 5, copies: bool = False) -> dict[str, np.ndarray]:
     rows = [
-        (f"{s}-{e}-{k}", "made", f"s{s}", e, "", f"sha-{s}-{e}-{k}")
+        (f"{s}-{e}-{k}", "made", f"s{s}", e, "", f"sha-{s}-{e}-{k}", f"t{k}" if k < 3 else f"{e}{k}")
         for s in range(n_speakers)
         for e in EMOTIONS
         for k in range(n_each)
     ]
     if copies:
-        rows += [(f"{i}+noise", c, s, e, i, sha) for i, c, s, e, _, sha in rows]
-    names = ("id", "corpus", "speaker", "emotion", "augmented_from", "sha256")
+        rows += [(f"{i}+noise", c, s, e, i, sha, t) for i, c, s, e, _, sha, t in rows]
+    names = ("id", "corpus", "speaker", "emotion", "augmented_from", "sha256", "sentence")
     return {
         name: np.array(column, object) for name, column in zip(names, zip(*rows, strict=True), strict=True)
     }
@@ -53,6 +53,60 @@ def test_speaker_shares_no_speaker() -> None:
         assert sum(map(len, speakers.values())) == len(set.union(*speakers.values())) == 8
 
 
+def test_speaker_sentence_tests_on_other_speakers_and_other_sentences() -> None:
+    utterances = table(n_speakers=9)
+    for seed in range(10):
+        parts = split_utterances(utterances, "speaker_sentence", seed)
+        said = {part: set(utterances["sentence"][parts == part]) for part in ("train", "validation", "test")}
+        heard = {part: set(utterances["speaker"][parts == part]) for part in said}
+        assert not said["test"] & (said["train"] | said["validation"])
+        assert sum(map(len, heard.values())) == len(set.union(*heard.values())) == 9
+        for part in said:  # of the three sentences of all emotions one tests
+            assert set(utterances["emotion"][parts == part]) == set(EMOTIONS)
+        assert len([its for its in said["test"] if its.startswith("t")]) == 1
+    one = {**utterances, "sentence": np.full(len(parts), "the same", object)}
+    with pytest.raises(ValueError, match="two sentences"):
+        split_utterances(one, "speaker_sentence", 0)
+
+
+def test_corpus_tests_on_a_corpus_that_nothing_else_has() -> None:
+    first, second = table(), table(n_speakers=3)
+    both = {name: np.concatenate([first[name], second[name]]) for name in first}
+    both["corpus"] = np.array(["made"] * len(first["id"]) + ["other"] * len(second["id"]), object)
+    both["sha256"] = np.array(
+        [f"{c}{s}" for c, s in zip(both["corpus"], both["sha256"], strict=True)], object
+    )
+    parts = split_utterances(both, "corpus", 0, test_corpora=["other"])
+    assert set(parts[both["corpus"] == "other"]) == {"test"}
+    assert Counter(parts[both["corpus"] == "made"]) == {"train": 280, "validation": 40}
+    for corpora, reason in (((), "none is named"), (("third",), "no utterance of third")):
+        with pytest.raises(ValueError, match=reason):
+            split_utterances(both, "corpus", 0, test_corpora=corpora)
+    with pytest.raises(ValueError, match="corpus alone"):
+        split_utterances(both, "speaker", 0, test_corpora=["other"])
+
+
+@pytest.mark.parametrize("by_speaker", [True, False])
+def test_folds_hold_every_utterance_once_with_like_emotions(by_speaker: bool) -> None:
+    utterances = table(copies=True)
+    utterances["sha256"][[0, 77, 200]] = "the same"
+    folds = fold_utterances(utterances, 4, by_speaker, seed=1)
+    original = utterances["augmented_from"] == ""
+    for fold in range(4):
+        counts = Counter(utterances["emotion"][original & (folds == fold)])
+        assert set(counts) == set(EMOTIONS) and max(counts.values()) - min(counts.values()) <= 2
+        if by_speaker:
+            speakers = utterances["speaker"]
+            assert not set(speakers[folds == fold]) & set(speakers[folds != fold])
+    assert set(folds) == set(range(4)) and (by_speaker or len(set(folds[[0, 77, 200]])) == 1)
+    fold_of = dict(zip(utterances["id"], folds, strict=True))
+    pairs = zip(utterances["id"][~original], utterances["augmented_from"][~original], strict=True)
+    assert all(fold_of[copy] == fold_of[origin] for copy, origin in pairs)
+    np.testing.assert_array_equal(folds, fold_utterances(utterances, 4, by_speaker, seed=1))
+    with pytest.raises(ValueError, match="can't be made"):
+        fold_utterances(utterances, 9 if by_speaker else 1, by_speaker, 0)
+
+
 @pytest.mark.parametrize("protocol", ["random", "speaker"])
 def test_augmented_copies_only_train_and_only_beside_their_originals(protocol: str) -> None:
     utterances = table(copies=True)
@@ -74,8 +128,8 @@ def test_the_same_seed_gives_the_same_split_and_another_another() -> None:
 def test_what_can_not_be_split_is_refused() -> None:
     with pytest.raises(ValueError, match="needs a corpus of 3 speakers, and the largest has 2"):
         split_utterances(table(n_speakers=2), "speaker", 0)
-    with pytest.raises(ValueError, match="known ones are random and speaker"):
-        split_utterances(table(), "corpus", 0)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="known ones are random, speaker, speaker_sentence, corpus"):
+        split_utterances(table(), "sentence", 0)  # type: ignore[arg-type]
 
 
 def test_a_corpus_of_two_speakers_trains_beside_a_larger_one() -> None:
