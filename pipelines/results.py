@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fins.runs import CONFIG, read_json
+from fins.splits import PARTS
 from fins.store import EMOTIONS
 from ser_heads.data import UtteranceTable
 from ser_heads.plots import plot_confusion, plot_groups, plot_recalls
@@ -180,6 +181,35 @@ def write_split(path: Path, table: UtteranceTable, parts: Mapping[str, NDArray[n
                 sha = table.columns["sha256"][row]
                 emotion = table.columns["emotion"][row]
                 writer.writerow([table.names[row], table.speakers[row], emotion, sha, part])
+
+
+def read_split(path: Path, table: UtteranceTable) -> dict[str, NDArray[np.int64]]:
+    """Part → the utterances of a table that a split.csv has there; of others nothing is used.
+
+    Raises ValueError for a file that is none, an utterance that the stores lack or that is another recording
+    by now, and one that is there twice.
+    """
+    header, rows = _read_table(path)
+    if header != list(SPLIT_COLUMNS) or not rows:
+        raise ValueError(f"{path} is no split: its columns are {', '.join(SPLIT_COLUMNS)}")
+    places = {name: place for place, name in enumerate(table.names)}
+    parts: dict[str, list[int]] = {part: [] for part in PARTS}
+    seen: set[str] = set()
+    for name, _, emotion, sha, part in rows:
+        if part == "unused":
+            continue
+        place = places.get(name)
+        if place is None:
+            raise ValueError(f"{path} has {name}, which the stores lack: give the stores that it was made of")
+        known = table.columns["sha256"][place], table.columns["emotion"][place]
+        if known != (sha, emotion):
+            raise ValueError(f"{path}: {name} is another recording there, or has another emotion")
+        if part not in parts or name in seen:
+            fault = "is there twice" if name in seen else f"is in {part!r}, which is no part"
+            raise ValueError(f"{path}: {name} {fault}")
+        seen.add(name)
+        parts[part].append(place)
+    return {part: np.array(sorted(rows), dtype=np.int64) for part, rows in parts.items()}
 
 
 @dataclass(frozen=True)

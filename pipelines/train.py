@@ -29,6 +29,7 @@ from pipelines.results import (
     describe_scores,
     draw_scores,
     part_facts,
+    read_split,
     scores_of,
     write_split,
 )
@@ -74,6 +75,8 @@ class TrainConfig(ModelConfig, Options):
     fold: str | None = None
     """A published fold to test on, as corpus:number: ravdess:1 to 6, savee:1 to 4. Other speakers, of all
     stores, train, and a tenth of them validates."""
+    split: Path | None = None
+    """A split.csv that another run has written, or one like it, in place of a protocol's own."""
     seed: int = 0
     """Of the split, the weights, and all that is drawn in training."""
     minutes: float | None = None
@@ -128,6 +131,7 @@ def run(
         **asdict(config),
         "out": None,
         "store": [str(path) for path in config.store],
+        "split": config.split and str(config.split),
         "fin_weights": model.fins.digest() if model.fins is not None else "",
         "stores_hold": [table.fact(number) for number in range(len(table.stores))],
     }
@@ -239,7 +243,14 @@ def part_of(config: TrainConfig, kind: type) -> Any:
 
 def divide(table: UtteranceTable, config: TrainConfig) -> dict[str, NDArray[np.int64]]:
     """Part → its utterances."""
-    if config.fold is not None:
+    if config.split is not None:
+        if config.fold is not None or config.test_corpus:
+            raise ValueError("a --split says all: it goes without --fold and --test-corpus")
+        parts = read_split(config.split, table)
+        assigned = np.full(len(table), "unused", dtype=object)
+        for part, rows in parts.items():
+            assigned[rows] = part
+    elif config.fold is not None:
         if config.protocol != "speaker" or config.test_corpus:
             raise ValueError("a published fold shares no speaker: it goes with --protocol speaker")
         assigned = split_at_speakers(table.columns, speakers_of(config.fold), config.seed)
