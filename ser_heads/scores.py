@@ -128,6 +128,76 @@ def count_confusions(
     return names.tolist(), np.bincount(cells, minlength=len(names) * n_labels**2).reshape(shape)
 
 
+@dataclass(frozen=True)
+class Difference:
+    """How much better one model is than another on the same utterances.
+
+    by : first minus second, of each score; interval_95 : as of `Scores`, with the same resampled speakers
+    p : of each score, how often a difference at least as large comes about if the models' answers to each
+        speaker are exchanged at random; None with fewer than two speakers
+    """
+
+    by: dict[str, float]
+    interval_95: dict[str, tuple[float, float] | None]
+    p: dict[str, float | None]
+    n_speakers: int
+
+
+def difference(
+    truth: ArrayLike,
+    first: ArrayLike,
+    second: ArrayLike,
+    speakers: Sequence[str],
+    labels: Sequence[str],
+    seed: int = 0,
+    n_resamples: int = 10_000,
+) -> Difference:
+    """Compare two models' answers to the same utterances, speaker by speaker; arguments as of `score`.
+
+    With up to 13 speakers all exchanges are counted, else as many as there are resamples, with this one.
+    """
+    tables = []
+    for answers in (first, second):
+        _, by_speaker = count_confusions(np.asarray(truth), np.asarray(answers), speakers, len(labels))
+        tables.append(by_speaker.astype(float))
+    n = len(tables[0])
+    observed = _gain(tables[0].sum(axis=0), tables[1].sum(axis=0))
+    interval: dict[str, tuple[float, float] | None] = dict.fromkeys(METRICS)
+    p: dict[str, float | None] = dict.fromkeys(METRICS)
+    if n > 1:
+        rng = np.random.default_rng(seed)
+        draws = rng.multinomial(n, [1 / n] * n, n_resamples).astype(float)
+        resampled = _gain(*(np.tensordot(draws, table, 1) for table in tables))
+        if 2**n <= n_resamples:
+            kept = (np.arange(2**n)[:, None] >> np.arange(n) & 1).astype(float)
+        else:
+            kept = rng.integers(2, size=(n_resamples, n)).astype(float)
+            kept[0] = 1
+        ones, others = (
+            np.tensordot(kept, a, 1) + np.tensordot(1 - kept, b, 1) for a, b in (tables, tables[::-1])
+        )
+        exchanged = _gain(ones, others)
+        for name in METRICS:
+            low, high = np.percentile(resampled[name], LEVELS)
+            interval[name] = (float(low), float(high))
+            p[name] = float((np.abs(exchanged[name]) >= np.abs(observed[name]) - 1e-12).mean())
+    return Difference({name: float(observed[name]) for name in METRICS}, interval, p, n)
+
+
+def _gain(first: NDArray, second: NDArray) -> dict[str, NDArray]:
+    ours, theirs = metrics(first), metrics(second)
+    return {name: ours[name] - theirs[name] for name in METRICS}
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """P-values of several comparisons, corrected so that the chance of any false one stays what it says (Holm
+    1979)."""
+    order = np.argsort(p)
+    corrected = np.empty(len(p))
+    corrected[order] = np.maximum.accumulate(np.asarray(p)[order] * np.arange(len(p), 0, -1)).clip(max=1)
+    return corrected.tolist()
+
+
 def score_groups(
     truth: ArrayLike,
     prediction: ArrayLike,

@@ -11,11 +11,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.image import imread
+from scipy.stats import permutation_test
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
 
 from fins.store import EMOTIONS
 from ser_heads import plots
-from ser_heads.scores import METRICS, Scores, metrics, restrict, score, score_groups, scores_as_json
+from ser_heads.scores import (
+    METRICS,
+    Scores,
+    difference,
+    holm,
+    metrics,
+    restrict,
+    score,
+    score_groups,
+    scores_as_json,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -153,6 +164,62 @@ def test_what_has_no_score_is_refused() -> None:
             score([0, 1], wrong, ["a", "b"], labels)
     with pytest.raises(ValueError, match="no utterances in a confusion matrix"):
         metrics(np.zeros((2, 3, 3)))
+
+
+def answers_of(rng: np.random.Generator, truth: np.ndarray, share: float) -> np.ndarray:
+    """Right in about that share of the utterances."""
+    return np.where(rng.random(len(truth)) < share, truth, rng.integers(4, size=len(truth)))
+
+
+def test_a_difference_is_that_of_the_scores_and_its_p_that_of_scipy() -> None:
+    rng = np.random.default_rng(3)
+    for n_speakers in (5, 8):
+        truth = np.tile(np.arange(4), 5 * n_speakers)
+        speakers = np.repeat([f"s{i}" for i in range(n_speakers)], 20)
+        first, second = answers_of(rng, truth, 0.6), answers_of(rng, truth, 0.5)
+        found = difference(truth, first, second, list(speakers), "abcd")
+        ours, theirs = (score(truth, its, list(speakers), "abcd") for its in (first, second))
+        assert found.by["uar"] == pytest.approx(ours.uar - theirs.uar)
+        assert found.by["macro_f1"] == pytest.approx(ours.macro_f1 - theirs.macro_f1)
+        # where all speakers have as many utterances of each emotion, UAR is the mean over speakers
+        each = [
+            (first == truth)[speakers == s].mean() - (second == truth)[speakers == s].mean()
+            for s in dict.fromkeys(speakers)
+        ]
+        expected = permutation_test(
+            (each, np.zeros(n_speakers)),
+            lambda a, b, axis: (a - b).mean(axis=axis),
+            permutation_type="samples",
+            n_resamples=np.inf,
+            vectorized=True,
+        )
+        assert found.p["uar"] == pytest.approx(expected.pvalue)
+        assert found.p["wa"] == pytest.approx(expected.pvalue)
+
+
+def test_p_of_equal_models_is_as_likely_as_it_says_and_of_unequal_ones_small() -> None:
+    rng = np.random.default_rng(0)
+    truth = np.tile(np.arange(4), 150)
+    speakers = [f"s{i:02d}" for i in np.repeat(np.arange(30), 20)]
+    equal = [
+        difference(truth, answers_of(rng, truth, 0.5), answers_of(rng, truth, 0.5), speakers, "abcd", 0, 400)
+        for _ in range(300)
+    ]
+    share = np.mean([its.p["uar"] <= 0.1 for its in equal])
+    assert 0.06 <= share <= 0.14  # 10 %, and three standard errors
+    held = np.mean([its.interval_95["uar"][0] <= 0 <= its.interval_95["uar"][1] for its in equal])  # type: ignore[index]
+    assert 0.90 <= held <= 0.98
+    better = difference(truth, answers_of(rng, truth, 0.8), answers_of(rng, truth, 0.5), speakers, "abcd")
+    assert better.p["uar"] is not None and better.p["uar"] < 1e-3
+    assert better.interval_95["uar"] is not None and better.interval_95["uar"][0] > 0
+    same = difference(truth, truth, truth, speakers, "abcd")
+    assert same.by["uar"] == 0 and same.p["uar"] == 1
+    assert difference(truth, truth, truth, ["s"] * len(truth), "abcd").p["uar"] is None
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.6]) == [1.0, 1.0] and holm([0.2]) == [0.2] and holm([]) == []
 
 
 def test_groups_are_scored_each_for_itself() -> None:
