@@ -107,7 +107,7 @@ def fold_utterances(
 
     by_speaker : the utterances of a speaker stay together; else only those of equal files do
     returns : (n_utterances,) folds from 0; augmented copies are where their originals are
-    Raises ValueError for fewer than two folds or fewer speakers than folds.
+    Raises ValueError for fewer than two folds, and for fewer speakers or recordings of an emotion than folds.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -121,6 +121,9 @@ def fold_utterances(
     if not 2 <= n_folds <= len(set(groups)):
         what = "speakers" if by_speaker else "recordings"
         raise ValueError(f"{n_folds} folds can't be made of {len(set(groups))} {what}")
+    most = max(Counter(np.array(strata, dtype=object)[original]).values())
+    if most < n_folds:
+        raise ValueError(f"{n_folds} folds can't be made of {most} recordings of an emotion")
     splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
     folds = np.full(len(units), -1)
     labels = np.array(strata, dtype=object)[original]

@@ -1,0 +1,139 @@
+"""python -m pipelines.crossval: train a fresh model for each fold, and score what all folds said together."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fins.command import run_command
+from fins.runs import RESULT, held, write_json
+from fins.splits import fold_utterances, split_at_speakers
+from pipelines import train
+from pipelines.evaluate import collect, describe
+from pipelines.results import PREDICTIONS, check_out, draw_scores, read_result, scores_of, write_split
+from pipelines.train import TrainConfig
+from ser_heads.data import UtteranceTable
+from ser_heads.models import ModelConfig, build_model
+
+HELD_OUT = 10  # folds, of which one tests all models of `ninety_ten`
+
+
+@dataclass(frozen=True)
+class CrossvalConfig(TrainConfig):
+    """Train a fresh model for each fold and score what all said of utterances that they never met.
+
+    Scales, class weights and the epoch that is kept come from a fold's own training and validation parts.
+    A fold that is finished isn't made again.
+    """
+
+    folds: Literal["speaker", "random", "published", "ninety_ten"] = "speaker"
+    """speaker: no speaker in two folds; random: only emotions alike (leaks speakers); published: those of
+    data_manifests; ninety_ten: as the wavelet publication, a tenth tests the models of all folds of the rest
+    (leaks speakers)."""
+    n_folds: int = 5
+    """Not of published ones."""
+
+
+def main(config: CrossvalConfig) -> None:
+    """One run a fold, then all together."""
+    started = time.monotonic()
+    if config.fold or config.split or config.test_corpus:
+        raise ValueError("folds say all: they go without --fold, --split and --test-corpus")
+    out = config.out or Path("runs") / f"{config.model}-{config.folds}-folds-seed{config.seed}"
+    check_out(out)
+    whole = build_model(ModelConfig(**{its.name: getattr(config, its.name) for its in fields(ModelConfig)}))
+    table = UtteranceTable(config.store, trimmed=not whole[0].whole)
+    runs = []
+    with held(out):
+        for name, parts, published in divide(table, config):
+            split = out / f"{name}.csv"
+            if parts is not None and not split.exists():
+                write_split(split, table, parts)
+            asked = TrainConfig(**{its.name: getattr(config, its.name) for its in fields(TrainConfig)})
+            run = out / name
+            print(f"{name}:")
+            if published is not None:
+                train.main(replace(asked, fold=published, out=run))
+            else:
+                train.main(replace(asked, split=split, out=run))
+            runs.append(run)
+        results = [read_result(run) for run in runs]
+        facts, predictions = collect(runs, results)
+        scores = scores_of(predictions, config.seed)
+        predictions.write(out / PREDICTIONS)
+        title = f"{config.model}, {len(runs)} folds ({config.folds}), seed {config.seed}"
+        pictures = draw_scores(out, scores, title)
+        result: dict[str, Any] = {
+            "model": config.model,
+            "parameters": results[0]["parameters"],
+            "folds": config.folds,
+            "runs": [str(run) for run in runs],
+            "seed": config.seed,
+            **facts,
+            **scores,
+            "deviation_uar_of_runs": float(np.std(facts["uar_of_runs"], ddof=1)),
+            "seconds": round(time.monotonic() - started, 1),
+        }
+        (out / "README.md").write_text(describe(result, title, pictures))
+        write_json(out / RESULT, result)
+    print("\n".join(facts["notes"]))
+    print(f"written to {out}")
+
+
+def divide(
+    table: UtteranceTable, config: CrossvalConfig
+) -> Iterator[tuple[str, dict[str, NDArray[np.int64]] | None, str | None]]:
+    """Of each fold its name, and its parts or the published fold that it is."""
+    columns = table.columns
+    if config.folds == "published":
+        corpora = set(columns["corpus"])
+        with (files("data_manifests") / "folds.csv").open() as file:
+            known = dict.fromkeys((row["corpus"], row["fold"]) for row in csv.DictReader(file))
+        chosen = [its for its in known if its[0] in corpora]
+        if len({corpus for corpus, _ in chosen}) != 1:
+            raise ValueError(
+                f"the stores need to have one corpus with published folds, and have {len(chosen)} folds of "
+                f"{len({corpus for corpus, _ in chosen})}: choose --folds speaker, or a --fold at a time"
+            )
+        yield from ((f"fold-{number}", None, f"{corpus}:{number}") for corpus, number in chosen)
+        return
+    testing = np.zeros(len(table), dtype=bool)
+    left = dict(columns)
+    if config.folds == "ninety_ten":
+        testing = fold_utterances(columns, HELD_OUT, False, config.seed) == 0
+        left = {name: column[~testing] for name, column in columns.items()}
+    folds = np.full(len(table), -1)
+    folds[~testing] = fold_utterances(left, config.n_folds, config.folds == "speaker", config.seed)
+    for number in range(config.n_folds):
+        parts = np.full(len(table), "train", dtype=object)
+        if config.folds == "speaker":
+            parts = split_at_speakers(columns, set(table.speakers[folds == number]), config.seed)
+        elif config.folds == "random":
+            parts[folds == number] = "test"
+            parts[folds == (number + 1) % config.n_folds] = "validation"
+        else:
+            parts[folds == number] = "validation"
+            parts[testing] = "test"
+        parts[(columns["augmented_from"] != "") & (parts != "train")] = "unused"
+        if config.emotions is not None:
+            parts[~np.isin(columns["emotion"], config.emotions)] = "unused"
+        named = {part: np.flatnonzero(parts == part) for part in ("train", "validation", "test")}
+        yield f"fold-{number + 1}", named, None
+
+
+def settings_of(arguments: Sequence[str]) -> CrossvalConfig:
+    """The options where none are given: those of the model that the arguments name."""
+    own = train.settings_of(arguments)
+    return CrossvalConfig(**{its.name: getattr(own, its.name) for its in fields(TrainConfig)})
+
+
+if __name__ == "__main__":
+    run_command(main, CrossvalConfig, CrossvalConfig.__doc__ or "", settings_of)

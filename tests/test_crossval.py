@@ -1,0 +1,111 @@
+"""Cross-validation: every utterance tests once, folds know nothing of each other, finished ones stay."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import make_recordings
+from safetensors.torch import load_file
+
+import pipelines.train as train
+from fins.runs import read_json
+from fins.store import write_store
+from pipelines import crossval
+from pipelines.crossval import CrossvalConfig
+from pipelines.results import read_predictions
+from pipelines.train import TrainConfig, with_settings
+from ser_heads.data import UtteranceTable
+
+
+def config(store: Path, out: Path, **changes: object) -> CrossvalConfig:
+    own = with_settings("feature_cnn", frozen_epochs=2, finetuned_epochs=0, store=(store,), out=out)
+    values = {its.name: getattr(own, its.name) for its in fields(TrainConfig)}
+    return CrossvalConfig(**{**values, "n_folds": 4, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def by_speaker(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("crossval") / "out"
+    crossval.main(config(small_store, out))
+    return out
+
+
+def test_every_utterance_is_tested_once_by_a_model_that_never_met_its_speaker(by_speaker: Path) -> None:
+    said = read_predictions(by_speaker)
+    assert len(said.names) == len(set(said.names)) == 64
+    result = read_json(by_speaker / "result.json")
+    folds = [read_json(by_speaker / f"fold-{number}" / "result.json") for number in range(1, 5)]
+    assert result["uar_of_runs"] == [fold["uar"] for fold in folds]
+    assert result["deviation_uar_of_runs"] == pytest.approx(np.std([f["uar"] for f in folds], ddof=1))
+    assert result["wa"] == pytest.approx(np.mean([fold["wa"] for fold in folds]))  # as many in each
+    for fold in folds:
+        speakers = [set(its["speakers"]) for its in fold["parts"].values()]
+        assert sum(map(len, speakers)) == len(set.union(*speakers)) == 4
+    assert "deviation" in (by_speaker / "README.md").read_text()
+
+
+def test_no_state_passes_between_folds(by_speaker: Path, small_store: Path, tmp_path: Path) -> None:
+    """The third fold alone, from its split, is the third fold after two others."""
+    own = with_settings("feature_cnn", frozen_epochs=2, finetuned_epochs=0, store=(small_store,))
+    alone = TrainConfig(**{**vars(own), "split": by_speaker / "fold-3.csv", "out": tmp_path / "alone"})
+    train.main(alone)
+    first, second = (
+        load_file(run / "weights.safetensors") for run in (by_speaker / "fold-3", tmp_path / "alone")
+    )
+    assert all((first[name] == second[name]).all() for name in first)
+
+
+def test_finished_folds_stay_and_a_missing_one_comes_out_the_same(
+    by_speaker: Path, small_store: Path
+) -> None:
+    before = read_predictions(by_speaker)
+    kept = (by_speaker / "fold-1" / "result.json").stat().st_mtime_ns
+    for path in (by_speaker / "fold-2").iterdir():
+        path.unlink()
+    crossval.main(config(small_store, by_speaker))
+    assert (by_speaker / "fold-1" / "result.json").stat().st_mtime_ns == kept
+    after = read_predictions(by_speaker)
+    assert after.answer == before.answer
+    np.testing.assert_array_equal(after.probabilities, before.probabilities)
+
+
+def test_the_parts_of_each_kind_of_folds(small_store: Path, tmp_path: Path) -> None:
+    table = UtteranceTable([small_store])
+
+    def parts_of(**changes: object) -> list[dict[str, set[int]]]:
+        divided = crossval.divide(table, config(small_store, Path("none"), **changes))
+        return [{part: set(rows.tolist()) for part, rows in (parts or {}).items()} for _, parts, _ in divided]
+
+    everything = set(range(64))
+    for kind in ("speaker", "random"):
+        folds = parts_of(folds=kind)
+        assert sorted(row for fold in folds for row in fold["test"]) == sorted(everything)
+        assert all(set.union(*fold.values()) == everything for fold in folds)
+        assert all(sum(map(len, fold.values())) == 64 for fold in folds)
+    with pytest.raises(ValueError, match="8 recordings of an emotion"):
+        parts_of(folds="ninety_ten")
+    write_store(tmp_path / "more.h5", make_recordings(160))
+    table, everything = UtteranceTable([tmp_path / "more.h5"]), set(range(160))
+    folds = parts_of(folds="ninety_ten", n_folds=3)
+    assert len({frozenset(fold["test"]) for fold in folds}) == 1
+    assert set.union(*(fold["validation"] for fold in folds)) == everything - folds[0]["test"]
+    assert sum(len(fold["validation"]) for fold in folds) == 160 - len(folds[0]["test"])
+    assert all(sum(map(len, fold.values())) == 160 for fold in folds)
+
+
+def test_what_can_not_be_folded_is_refused(small_store: Path, tmp_path: Path) -> None:
+    for changes, reason in (
+        ({"folds": "published"}, "one corpus with published folds"),
+        ({"fold": "ravdess:1"}, "go without --fold"),
+        ({"n_folds": 5}, "5 folds can't be made of 4 speakers"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            crossval.main(config(small_store, tmp_path / "out", **changes))
+
+
+def test_options_are_the_models_own() -> None:
+    assert crossval.settings_of(["--model", "feature_cnn"]).optimizer == "adam"
+    assert crossval.settings_of([]).model == TrainConfig().model
