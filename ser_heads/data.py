@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Generator, Tensor
 
 from fins.audio import HOP, WINDOW, Signal, cut_windows
 from fins.features import compute_features
@@ -150,6 +150,23 @@ def pad(rows: Sequence[NDArray[np.float32]]) -> Tensor:
     for place, row in enumerate(rows):
         padded[place, : len(row)] = row
     return torch.from_numpy(padded)
+
+
+def fit_length(rows: Tensor, lengths: Tensor, n: int, generator: Generator | None = None) -> Tensor:
+    """(batch, time, ...) rows of so many steps → (batch, n, ...): zeros before and after a shorter one, of a
+    longer one a stretch.
+
+    generator : draws which share of what is added, or left out, lies before; None for half of it
+    """
+    shares = (
+        torch.full((len(rows),), 0.5) if generator is None else torch.rand(len(rows), generator=generator)
+    )
+    before = ((n - lengths) * shares.to(rows.device)).long()
+    places = torch.arange(n, device=rows.device) - before[:, None]  # (batch, n)
+    there = (places >= 0) & (places < lengths[:, None])
+    shape = (*places.shape, *[1] * (rows.ndim - 2))
+    index = places.clamp(0, rows.shape[1] - 1).view(shape).expand(-1, -1, *rows.shape[2:])
+    return rows.gather(1, index) * there.view(shape)
 
 
 def length_batches(lengths: NDArray[np.int64], size: int, most: int) -> list[NDArray[np.int64]]:

@@ -15,15 +15,31 @@ from fins.networks import Fin
 from ser_heads.base import UtteranceModel
 from ser_heads.classifier import Classifier, Removed
 from ser_heads.fin_branch import FinBranch
-from ser_heads.references import feature_cnn
+from ser_heads.references import cnn_lstm, cnn_transformer, feature_cnn, wavelet_packet_net
+from ser_heads.references.cnn_transformer import Size
 from ser_heads.wavelet_branch import WaveletBranch, WaveletConfig
 from ser_heads.wavelet_packet import Sharing
 
-ModelName = Literal["fin", "wavelet", "fin_wavelet", "feature_cnn"]
+ModelName = Literal[
+    "fin",
+    "wavelet",
+    "fin_wavelet",
+    "feature_cnn",
+    "wavelet_packet_net",
+    "cnn_lstm_1d",
+    "cnn_lstm_2d",
+    "cnn_transformer",
+]
 OWN = ("mel", "rms", "zcr", "pitch")
 FINS_OF = {"fin": OWN, "fin_wavelet": OWN}
 """Model → the FINs that it has where none are named; the others have none."""
-SETTINGS: dict[str, dict[str, Any]] = {"feature_cnn": feature_cnn.SETTINGS}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "feature_cnn": feature_cnn.SETTINGS,
+    "wavelet_packet_net": wavelet_packet_net.SETTINGS,
+    "cnn_lstm_1d": cnn_lstm.SETTINGS,
+    "cnn_lstm_2d": cnn_lstm.SETTINGS,
+    "cnn_transformer": cnn_transformer.SETTINGS,
+}
 """Model → its own values of options, where they aren't the defaults: as a rule those published with it."""
 
 
@@ -46,6 +62,8 @@ class ModelConfig:
     """Kernels of the wavelet packets: one pair for the tree, for each level, or for each node."""
     share_bands: bool = True
     """One network over all bands; else each band has its own."""
+    size: Size = "8M"
+    """Parameters of cnn_transformer."""
 
 
 def build_model(config: ModelConfig) -> tuple[UtteranceModel, list[dict[str, Any]]]:
@@ -83,9 +101,18 @@ def assemble(
     branch = FinBranch(dict(zip(keys, fins, strict=True))) if fins else None
     if config.model == "feature_cnn":
         return feature_cnn.FeatureCnn(branch)
-    if (branch is None) != (config.model == "wavelet"):
-        takes = "takes no FINs" if config.model == "wavelet" else "needs at least one FIN"
+    needs_fins = config.model in FINS_OF
+    if (branch is None) == needs_fins:
+        takes = "needs at least one FIN" if needs_fins else "takes no FINs"
         raise ValueError(f"the model {config.model} {takes}: change --fins")
+    if config.model == "wavelet_packet_net":
+        return wavelet_packet_net.WaveletPacketNet(
+            config.wavelet, config.depth, config.sharing, config.share_bands
+        )
+    if config.model in ("cnn_lstm_1d", "cnn_lstm_2d"):
+        return cnn_lstm.CnnLstm("time" if config.model == "cnn_lstm_1d" else "frequency")
+    if config.model == "cnn_transformer":
+        return cnn_transformer.CnnTransformer(config.size)
     wavelets = None
     if config.model != "fin":
         wavelets = WaveletBranch(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 Sharing = Literal["tree", "level", "node"]
-Mode = Literal["zero", "constant", "symmetric", "reflect", "periodic"]
+Mode = Literal["zero", "constant", "symmetric", "reflect", "periodic", "valid"]
 DEEPEST = 10
 THRESHOLDS = (0.5, 1.0)  # from which a threshold is drawn at the start
 STEEPNESS = (10.0, 15.0)  # and how steep it is
@@ -22,14 +22,16 @@ class WaveletPacket(nn.Module):
     wavelet : a discrete one by the name that PyWavelets gives it; its filters are where the kernels start
     depth : levels of the tree, 1 to 10
     sharing : one pair of kernels for the whole tree, for each level, or for each node
-    mode : what is beyond the ends of a signal, as PyWavelets names it
+    mode : what is beyond the ends of a signal, as PyWavelets names it; or valid: nothing, so that kernels
+        stay within the signal
     conjugate : the high-pass is the low-pass reversed with alternating signs, as in every orthogonal wavelet;
         else both are learned
     threshold : learnable asymmetric hard thresholds after every high-pass
 
     Without thresholds and before it has learned it equals `pywt.WaveletPacket(...).get_level(depth, "freq")`.
     Kernels are correlated with the signal as PyWavelets does: every second product, so that n samples become
-    (n + taps - 1) // 2 coefficients. Raises ValueError for another wavelet, depth, sharing or mode.
+    (n + taps - 1) // 2 coefficients, or (n - taps) // 2 + 1 if they stay within. Raises ValueError for
+    another wavelet, depth, sharing or mode, and for a signal that is too short.
     """
 
     order: Tensor
@@ -75,6 +77,11 @@ class WaveletPacket(nn.Module):
     def forward(self, signal: Tensor) -> Tensor:
         if signal.ndim != 2 or signal.shape[1] == 0:
             raise ValueError(f"signals have the shape (batch, n_samples), got {tuple(signal.shape)}")
+        if signal.shape[1] < self.least_samples():
+            raise ValueError(
+                f"without padding a signal has at least {self.least_samples()} samples here, "
+                f"got {signal.shape[1]}"
+            )
         batch, pairs = len(signal), self.pairs()
         taps = pairs.shape[2]
         # even and odd samples as two channels: a convolution of stride 1, whose backward is twice as fast
@@ -82,7 +89,7 @@ class WaveletPacket(nn.Module):
         nodes = signal[:, None]  # (batch, 2 ** level, n)
         for level in range(self.depth):
             n_nodes, first = 2**level, 2**level - 1
-            extended = extend(nodes, taps - 2, taps - 1, self.mode)
+            extended = nodes if self.mode == "valid" else extend(nodes, taps - 2, taps - 1, self.mode)
             even = extended[..., : extended.shape[2] // 2 * 2]
             paired = even.unflatten(2, (-1, 2)).transpose(2, 3)  # (batch, node, phase, n / 2)
             if self.sharing == "node":
@@ -115,9 +122,16 @@ class WaveletPacket(nn.Module):
 
     def count_coefficients(self, n_samples: int) -> int:
         """Of each band, for a signal of so many samples."""
+        taps = self.kernels.shape[2]
         for _ in range(self.depth):
-            n_samples = (n_samples + self.kernels.shape[2] - 1) // 2
+            n_samples = (n_samples - taps) // 2 + 1 if self.mode == "valid" else (n_samples + taps - 1) // 2
         return n_samples
+
+    def least_samples(self) -> int:
+        """Of a signal, for one coefficient in each band."""
+        return (
+            (2**self.depth - 1) * (self.kernels.shape[2] - 2) + 2**self.depth if self.mode == "valid" else 1
+        )
 
 
 class AsymmetricThreshold(nn.Module):

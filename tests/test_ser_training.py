@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from ser_heads.augmentation import Augmentation
 from ser_heads.classifier import Classifier
 from ser_heads.data import UtteranceTable
 from ser_heads.fin_branch import FrozenOutputs
-from ser_heads.models import ModelConfig, build_model
+from ser_heads.models import ModelConfig, ModelName, build_model
 from ser_heads.training import Epoch, Feed, Options, State, Training, balance, predict, rate_factor
 
 QUICK = Options(
@@ -302,16 +303,17 @@ def test_scales_are_deviations_of_training_frames(table: UtteranceTable) -> None
     np.testing.assert_allclose(model.scaling.deviation.numpy(), together.std(axis=0), rtol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["wavelet", "fin_wavelet", "feature_cnn"])
+@pytest.mark.parametrize("name", get_args(ModelName)[1:])
 def test_other_models_train_too(table: UtteranceTable, tmp_path: Path, name: str) -> None:
     options = Options(**{**vars(QUICK), "frozen_epochs": 1, "finetuned_epochs": 1, "penalty": 0.1})
-    config = ModelConfig(name, fins=None if name == "wavelet" else ("chroma",))  # type: ignore[arg-type]
+    has_fins = name in ("fin_wavelet", "feature_cnn")
+    config = ModelConfig(name, fins=("chroma",) if has_fins else None)  # type: ignore[arg-type]
     training = training_of(table, tmp_path / "c", options, config)
     weights = copy_of(training.model)
     state = training.run(silent)
     assert all(np.isfinite([row.train_loss, row.validation_loss]).all() for row in state.history)
     assert any((weights[its] != tensor).any() for its, tensor in training.best.items())
-    assert len(state.history) == (1 if name == "wavelet" else 2)
+    assert len(state.history) == (2 if has_fins else 1)
 
 
 def test_a_stretch_of_a_long_utterance_is_the_same_for_outputs_and_signal(table: UtteranceTable) -> None:

@@ -36,6 +36,38 @@ def test_at_the_start_it_is_pywavelets(
     np.testing.assert_allclose(bands.detach(), expected, atol=1e-5, rtol=1e-5)
 
 
+def without_padding(node: np.ndarray, wavelet: str, depth: int, mirrored: bool = False) -> list[np.ndarray]:
+    """Bands by PyWavelets, at each node but for coefficients that hear what is beyond its ends."""
+    if depth == 0:
+        return [node]
+    taps = pywt.Wavelet(wavelet).dec_len
+    whole = slice(taps // 2 - 1, taps // 2 - 1 + (len(node) - taps) // 2 + 1)
+    low, high = (
+        without_padding(child[whole], wavelet, depth - 1, mirrored != bool(side))
+        for side, child in enumerate(pywt.dwt(node, wavelet, "zero"))
+    )
+    return high + low if mirrored else low + high
+
+
+@pytest.mark.parametrize("sharing", ["tree", "level", "node"])
+@pytest.mark.parametrize(
+    ("wavelet", "depth", "n_samples"), [("db10", 5, 900), ("haar", 3, 9), ("sym4", 2, 101)]
+)
+def test_without_padding_kernels_stay_within_the_signal(
+    wavelet: str, depth: int, n_samples: int, sharing: Sharing
+) -> None:
+    signal = torch.randn(2, n_samples, dtype=torch.float64)
+    packet = WaveletPacket(wavelet, depth, sharing, "valid").double()
+    bands = packet(signal).detach()
+    expected = np.array([without_padding(row, wavelet, depth) for row in signal.numpy()])
+    assert bands.shape == expected.shape == (2, 2**depth, packet.count_coefficients(n_samples))
+    np.testing.assert_allclose(bands, expected, atol=1e-5, rtol=1e-5)
+    least = packet.least_samples()
+    assert packet(torch.zeros(1, least, dtype=torch.float64)).shape[2] == 1
+    with pytest.raises(ValueError, match=f"at least {least} samples here, got {least - 1}"):
+        packet(torch.zeros(1, least - 1))
+
+
 @pytest.mark.parametrize("wavelet", ["bior2.4", "rbio3.3", "db4"])
 def test_with_two_kernels_it_is_any_wavelet(wavelet: str) -> None:
     signal = torch.randn(2, 300, dtype=torch.float64)
