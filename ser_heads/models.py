@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -15,14 +15,20 @@ from fins.networks import Fin
 from ser_heads.base import UtteranceModel
 from ser_heads.classifier import Classifier, Removed
 from ser_heads.fin_branch import FinBranch
-from ser_heads.references import feature_cnn
+from ser_heads.references import feature_cnn, spectral_svm
 from ser_heads.wavelet_branch import WaveletBranch, WaveletConfig
 from ser_heads.wavelet_packet import Sharing
 
-ModelName = Literal["fin", "wavelet", "fin_wavelet", "feature_cnn"]
+ModelName = Literal["fin", "wavelet", "fin_wavelet", "feature_cnn", "spectral_svm"]
 FINS_OF = {"fin": ("mel", "rms", "zcr"), "fin_wavelet": ("mel", "rms", "zcr")}
 """Model → the FINs that it has where none are named; the others have none."""
-SETTINGS: dict[str, dict[str, Any]] = {"feature_cnn": feature_cnn.SETTINGS}
+REFERENCES: dict[str, Callable[[], UtteranceModel]] = {"spectral_svm": spectral_svm.SpectralSvm}
+"""Published systems that take no FINs."""
+WITHOUT_FINS = ("wavelet", *REFERENCES)
+SETTINGS: dict[str, dict[str, Any]] = {
+    "feature_cnn": feature_cnn.SETTINGS,
+    "spectral_svm": spectral_svm.SETTINGS,
+}
 """Model → its own values of options, where they aren't the defaults: as a rule those published with it."""
 
 
@@ -82,9 +88,11 @@ def assemble(
     branch = FinBranch(dict(zip(keys, fins, strict=True))) if fins else None
     if config.model == "feature_cnn":
         return feature_cnn.FeatureCnn(branch)
-    if (branch is None) != (config.model == "wavelet"):
-        takes = "takes no FINs" if config.model == "wavelet" else "needs at least one FIN"
+    if (branch is None) != (config.model in WITHOUT_FINS):
+        takes = "takes no FINs" if config.model in WITHOUT_FINS else "needs at least one FIN"
         raise ValueError(f"the model {config.model} {takes}: change --fins")
+    if config.model in REFERENCES:
+        return REFERENCES[config.model]()
     wavelets = None
     if config.model != "fin":
         wavelets = WaveletBranch(
