@@ -24,6 +24,7 @@ from pipelines.results import (
     draw_scores,
     find_unseen,
     part_facts,
+    prepare_inputs,
     read_predictions,
     read_result,
     scores_of,
@@ -93,6 +94,7 @@ def judge(run: Path, stores: Sequence[Path]) -> tuple[dict[str, Any], Prediction
     unseen = find_unseen(run, stores, trimmed=not model.whole)
     table, chosen = unseen.table, unseen.rows
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    prepare_inputs(model, table)
     feed = Feed(model, table)
     predictions, used = answer(table, chosen, predict(model.to(device), feed, chosen, device), known)
     labels = predictions.labels

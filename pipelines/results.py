@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from fins.runs import CONFIG, read_json
 from fins.splits import PARTS
 from fins.store import EMOTIONS
+from ser_heads.base import UtteranceModel
 from ser_heads.data import UtteranceTable
 from ser_heads.plots import plot_confusion, plot_groups, plot_recalls
 from ser_heads.scores import METRICS, restrict, score, score_groups, scores_as_json
@@ -78,6 +80,12 @@ def _read_table(path: Path) -> tuple[list[str], list[list[str]]]:
     if any(len(row) != len(header) for row in rows):
         raise ValueError(f"{path} is damaged: make the run again")
     return header, rows
+
+
+def prepare_inputs(model: UtteranceModel, table: UtteranceTable) -> None:
+    """Make what a model hears of the utterances in place of waveforms, if it keeps that beside the stores."""
+    with tqdm(total=len(table), unit=" utterances", desc="inputs", leave=False) as bar:
+        model.prepare(table, bar.update)
 
 
 def answer(

@@ -18,7 +18,6 @@ from tqdm import tqdm
 
 from fins.checkpoints import WEIGHTS
 from fins.command import run_command
-from fins.networks import count_parameters
 from fins.runs import HISTORY, RESULT, begin_run, held, look_up_run, write_history, write_json
 from fins.splits import PARTS, Protocol, split_at_speakers, split_utterances
 from fins.store import EMOTIONS
@@ -29,6 +28,7 @@ from pipelines.results import (
     describe_scores,
     draw_scores,
     part_facts,
+    prepare_inputs,
     read_split,
     scores_of,
     write_split,
@@ -37,15 +37,15 @@ from ser_heads.base import UtteranceModel
 from ser_heads.data import UtteranceTable
 from ser_heads.fin_branch import FrozenOutputs
 from ser_heads.models import SETTINGS, ModelConfig, build_model, save_model
-from ser_heads.plots import plot_learning_curves
+from ser_heads.plots import plot_confusion, plot_learning_curves
 from ser_heads.scores import METRICS
 from ser_heads.training import (
     EVALUATION_BATCH,
-    Epoch,
     Feed,
     Options,
     State,
     Training,
+    balance,
     predict,
 )
 
@@ -139,61 +139,152 @@ def run(
         print(f"{out} holds the result of this very run already")
         return
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    print(f"{config.model}: {count_parameters(model):,} parameters; on {device}")
+    if model.by_gradient:
+        print(f"{config.model}: {model.n_learned():,} parameters; on {device}")
     for part, facts in part_facts(table, parts).items():
         print(f"{part}: {facts['n_utterances']:,} utterances of {len(facts['speakers'])} speakers")
-    options = part_of(config, Options)
-    frozen = frozen_outputs(model, table, options.copies)
-    if not (out / CHECKPOINT).exists():
-        model.calibrate(Feed(model, table, frozen), parts["train"])
-    training = Training(model, table, parts, options, frozen, out / CHECKPOINT, device, config.seed)
-    if config.minutes is not None:
-        training.seconds = training_seconds(config.minutes, training, started)
-    begin_run(out, asked)
-    state = training.run(ProgressBar())
+    frozen = frozen_outputs(model, table, config.copies)
+    prepare_inputs(model, table)
+    known = [emotion for emotion in EMOTIONS if emotion in table.columns["emotion"][parts["train"]]]
+    task = Task(config, out, model, headers, table, parts, known, device, started)
+    learned = train_in_epochs(task, frozen, asked) if model.by_gradient else fit(task, asked)
 
-    known = [emotion for place, emotion in enumerate(EMOTIONS) if training.known[place]]
-    finetuned = any(row.phase == "finetuned" for row in state.history)
-    phases = {}
-    if finetuned:
-        model.load_state_dict(training.frozen_best)
-        save_model(out / FROZEN_WEIGHTS, model.state_dict(), part_of(config, ModelConfig), headers, known)
-        feed = Feed(model, table, frozen)
-        predictions, _ = answer(table, parts["test"], predict(model, feed, parts["test"], device), known)
-        phases["frozen"] = scores_of(predictions, config.seed)
-        model.load_state_dict(training.best)
     save_model(out / WEIGHTS, model.state_dict(), part_of(config, ModelConfig), headers, known)
-    logits = predict(model, training.feed, parts["test"], device)
+    logits = predict(model, learned.feed, parts["test"], device)
     predictions, used = answer(table, parts["test"], logits, known)
-    scores = phases["finetuned" if finetuned else "frozen"] = scores_of(predictions, config.seed)
+    scores = scores_of(predictions, config.seed)
     predictions.write(out / PREDICTIONS)
     write_split(out / SPLIT, table, parts)
-    write_history(out / HISTORY, state.history, Epoch)
-    title = f"{config.model}, {config.fold or config.protocol}, seed {config.seed}"
-    pictures = draw_scores(out, scores, title)
-    plot_learning_curves(out / "learning_curves.png", [asdict(row) for row in state.history], title)
+    write_history(out / HISTORY, learned.history, type(learned.history[0]))
+    phases = {**learned.earlier, learned.phase: scores}
     result: dict[str, Any] = {
         "model": config.model,
-        "parameters": count_parameters(model),
+        "parameters": model.n_learned(),
         "protocol": config.protocol if config.fold is None else "speaker",
         "fold": config.fold,
         "seed": config.seed,
         "parts": part_facts(table, parts),
         "n_unknown_emotion": int((~used).sum()),
         **scores,
+        **learned.facts,
+        "test_by_phase": {phase: {key: its[key] for key in METRICS} for phase, its in phases.items()},
+    }
+    pictures = [*draw_scores(out, scores, task.title), *learned.pictures]
+    (out / "README.md").write_text(describe(result, pictures))
+    write_json(out / RESULT, result)  # last: its presence says that the run is whole
+    (out / CHECKPOINT).unlink(missing_ok=True)
+    print("\n".join([*describe_features(result), *describe_scores(result)]))
+    print(f"written to {out}")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be learned, and where it goes."""
+
+    config: TrainConfig
+    out: Path
+    model: UtteranceModel
+    headers: list[dict[str, Any]]
+    table: UtteranceTable
+    parts: dict[str, NDArray[np.int64]]
+    known: list[str]
+    device: torch.device
+    started: float
+
+    @property
+    def title(self) -> str:
+        config = self.config
+        return f"{config.model}, {config.fold or config.protocol}, seed {config.seed}"
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What learning left, beside the model's weights.
+
+    history : its rows, dataclasses of one kind; phase : whose weights the model has
+    earlier : phase before it → scores on the test part; facts : what the result says of it
+    """
+
+    feed: Feed
+    history: Sequence[Any]
+    phase: str
+    earlier: dict[str, Any]
+    facts: dict[str, Any]
+    pictures: list[str]
+
+
+def train_in_epochs(task: Task, frozen: FrozenOutputs | None, asked: dict[str, Any]) -> Learned:
+    """Both phases, from the start or from the checkpoint."""
+    config, out, model, table, parts = task.config, task.out, task.model, task.table, task.parts
+    if not (out / CHECKPOINT).exists():
+        model.calibrate(Feed(model, table, frozen), parts["train"])
+    options = part_of(config, Options)
+    training = Training(model, table, parts, options, frozen, out / CHECKPOINT, task.device, config.seed)
+    if config.minutes is not None:
+        training.seconds = training_seconds(config.minutes, training, task.started)
+    begin_run(out, asked)
+    state = training.run(ProgressBar())
+
+    finetuned = any(row.phase == "finetuned" for row in state.history)
+    earlier = {}
+    if finetuned:
+        model.load_state_dict(training.frozen_best)
+        save_model(
+            out / FROZEN_WEIGHTS, model.state_dict(), part_of(config, ModelConfig), task.headers, task.known
+        )
+        logits = predict(model, Feed(model, table, frozen), parts["test"], task.device)
+        earlier["frozen"] = scores_of(answer(table, parts["test"], logits, task.known)[0], config.seed)
+        model.load_state_dict(training.best)
+    plot_learning_curves(out / "learning_curves.png", [asdict(row) for row in state.history], task.title)
+    facts = {
         "seconds": round(state.seconds, 1),
         "stopped": state.stopped,
         "epochs": len(state.history),
         "best_epoch": state.best_epoch,
         "validation_uar": state.best_uar,
         "best_phase": state.history[state.best_epoch - 1].phase,
-        "test_by_phase": {phase: {key: its[key] for key in METRICS} for phase, its in phases.items()},
     }
-    (out / "README.md").write_text(describe(result, pictures))
-    write_json(out / RESULT, result)  # last: its presence says that the run is whole
-    (out / CHECKPOINT).unlink()
-    print("\n".join(describe_scores(result)))
-    print(f"written to {out}")
+    phase = "finetuned" if finetuned else "frozen"
+    return Learned(training.feed, state.history, phase, earlier, facts, ["learning_curves"])
+
+
+def fit(task: Task, asked: dict[str, Any]) -> Learned:
+    """All that a model tries which isn't trained by gradient, and what the best of each kind says."""
+    config, model, table, parts = task.config, task.model, task.table, task.parts
+    begin_run(task.out, asked)
+    feed = Feed(model, table, weights=balance(table, parts["train"], config.class_weights))
+    start = time.monotonic()
+    left = None if config.minutes is None else config.minutes * 60 - ENDING - (start - task.started)
+    with tqdm(unit=" machines", leave=False) as bar:
+
+        def progress(done: int, n: int) -> None:
+            bar.total = n
+            bar.update(done - bar.n)
+
+        found = model.fit(feed, parts, part_of(config, Options), left, progress)
+    seconds = time.monotonic() - start
+    features: dict[str, Any] = {}
+    for name, tensors in found.tensors.items():
+        model.load_state_dict(tensors)
+        features[name] = {key: getattr(found.best[name], key) for key in ("kernel", "c", "n_support_vectors")}
+        for part in ("validation", "test"):
+            logits = predict(model.to(task.device), feed, parts[part], task.device)
+            its = scores_of(answer(table, parts[part], logits, task.known)[0], config.seed)
+            features[name][part] = {key: its[key] for key in (*METRICS, "interval_95", "labels", "confusion")}
+        picture = task.out / f"confusion-{name}.png"
+        plot_confusion(picture, its["confusion"], its["labels"], f"{task.title}: {name}")
+    model.load_state_dict(found.tensors[found.kept])
+    facts = {
+        "seconds": round(seconds, 1),
+        "stopped": found.stopped,
+        "epochs": len(found.rows),
+        "best_epoch": 1 + list(found.rows).index(found.best[found.kept]),
+        "validation_uar": found.best[found.kept].validation_uar,
+        "best_phase": "fitted",
+        "best_feature": found.kept,
+        "by_feature": features,
+    }
+    return Learned(feed, found.rows, "fitted", {}, facts, [f"confusion-{name}" for name in features])
 
 
 def settings_of(arguments: Sequence[str]) -> TrainConfig:
@@ -230,6 +321,9 @@ def check(config: TrainConfig) -> None:
         raise ValueError("--augmentation: seconds above 0, stretch at least 1, masks and bands at least 0")
     if not (0 <= its.masked_time <= 1 and 0 <= its.mixup < math.inf and config.focusing >= 0):
         raise ValueError("--augmentation.masked-time is 0 to 1, its mixup and --focusing are at least 0")
+    costs, kernels = config.svm.c, config.svm.kernel
+    if not (costs and kernels and all(c > 0 and math.isfinite(c) for c in costs)):
+        raise ValueError("--svm.c and --svm.kernel have one value or several, every cost a number above 0")
     for option in ("learning_rate", "finetuning_rate", "fin_rate", "minutes"):
         value = getattr(config, option)
         if value is not None and not (value > 0 and math.isfinite(value)):
@@ -313,12 +407,18 @@ def training_seconds(minutes: float, training: Training, started: float) -> floa
 def describe(result: dict[str, Any], pictures: list[str]) -> str:
     """A run as a page of Markdown."""
     parts = result["parts"]
+    if "by_feature" in result:
+        how = f"fitted in {result['seconds']:,.0f} s, {result['epochs']} machines tried"
+        chosen = f"The machine is number {result['best_epoch']} of them"
+    else:
+        how = f"trained for {result['seconds']:,.0f} s, {result['epochs']} epochs"
+        chosen = f"The weights are those of epoch {result['best_epoch']}"
     lines = [
         f"# {result['model']}, {result['fold'] or result['protocol']}, seed {result['seed']}",
         "",
-        f"{result['parameters']:,} parameters; trained for {result['seconds']:,.0f} s, {result['epochs']} "
-        f"epochs (ended by: {result['stopped']}).",
+        f"{result['parameters']:,} parameters; {how} (ended by: {result['stopped']}).",
         "",
+        *describe_features(result),
         *describe_scores(result),
         "",
         "| part | utterances | speakers |",
@@ -328,10 +428,10 @@ def describe(result: dict[str, Any], pictures: list[str]) -> str:
             for part, facts in parts.items()
         ),
         "",
-        f"The weights are those of epoch {result['best_epoch']}, chosen by UAR on the validation part "
+        f"{chosen}, chosen by UAR on the validation part "
         f"({100 * result['validation_uar']:.1f} %); the test part had no say in it.",
         "",
-        *(f"![{name.replace('_', ' ')}]({name}.png)" for name in [*pictures, "learning_curves"]),
+        *(f"![{name.replace('_', ' ')}]({name}.png)" for name in pictures),
         "",
     ]
     if len(result["test_by_phase"]) > 1:
@@ -341,6 +441,20 @@ def describe(result: dict[str, Any], pictures: list[str]) -> str:
             said = "No epoch of finetuning did better on the validation part: the FINs are as they were."
         lines[4:4] = [said, ""]
     return "\n".join(lines)
+
+
+def describe_features(result: dict[str, Any]) -> list[str]:
+    """What the machines of each spectral feature say, where there are such, as Markdown."""
+    if "by_feature" not in result:
+        return []
+    lines = [
+        "| feature | kernel | C | validation UAR % | WA % | test UAR % | WA % |",
+        "|---|---|--:|--:|--:|--:|--:|",
+    ]
+    for name, its in result["by_feature"].items():
+        cells = [f"{100 * its[part][key]:.1f}" for part in ("validation", "test") for key in ("uar", "wa")]
+        lines.append(f"| {name} | {its['kernel']} | {its['c']:g} | {' | '.join(cells)} |")
+    return [*lines, "", f"Best on the validation part: {result['best_feature']}.", ""]
 
 
 def name_speakers(speakers: list[str]) -> str:

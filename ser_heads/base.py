@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
+from fins.networks import count_parameters
 from ser_heads.augmentation import Augmentation
 from ser_heads.data import Batch, UtteranceTable
 from ser_heads.fin_branch import FinBranch
+from ser_heads.kept import Progress
 
 if TYPE_CHECKING:
-    from ser_heads.training import Feed
+    from ser_heads.training import Feed, Options
 
 Frames = NDArray[np.float32]  # (time, n)
 Inputs = Callable[[int, int], Frames]  # (utterance, number of its copy) → what it is for a model
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What came of trying several machines.
+
+    rows : what was tried, dataclasses of one kind, in their order; best : kind of machine → the best row
+    tensors : kind of machine → those of the best; kept : the kind that validated best, which the model is now
+    stopped : converged, or minutes if the time was spent before all were tried
+    """
+
+    rows: Sequence[Any]
+    best: Mapping[str, Any]
+    tensors: Mapping[str, dict[str, Tensor]]
+    kept: str
+    stopped: str
 
 
 class UtteranceModel(nn.Module):
@@ -25,9 +44,11 @@ class UtteranceModel(nn.Module):
 
     fins : what a first phase keeps frozen and a second one finetunes; None where there is no such thing
     whole : hears utterances with the quiet at both ends, and is trained on all of each
+    by_gradient : learns in epochs; else `fit` is all of its training
     """
 
     whole = True
+    by_gradient = True
 
     def __init__(self, fins: FinBranch | None = None) -> None:
         super().__init__()
@@ -43,12 +64,34 @@ class UtteranceModel(nn.Module):
         """What a batch brings as `inputs`, where a model doesn't make it of the waveforms by itself."""
         return None
 
+    def prepare(self, table: UtteranceTable, progress: Progress) -> None:
+        """Make what `inputs` reads from files beside the stores, where it isn't there yet."""
+
     def hears_signal(self, frozen: bool) -> bool:
         """Whether a batch brings waveforms; frozen : it brings the outputs of frozen FINs."""
         return True
 
     def calibrate(self, feed: Feed, utterances: NDArray[np.int64]) -> None:
         """Set scales to those of training utterances, as they were recorded; before any training."""
+
+    def fit(
+        self,
+        feed: Feed,
+        parts: Mapping[str, NDArray[np.int64]],
+        options: Options,
+        seconds: float | None = None,
+        progress: Callable[[int, int], object] = lambda done, n: None,
+    ) -> Fit:
+        """Learn from the training part, and choose by the validation part, of a model that isn't trained by
+        gradient.
+
+        seconds : budget; progress : called with how many machines were tried, and how many there are
+        """
+        raise NotImplementedError
+
+    def n_learned(self) -> int:
+        """How many numbers are learned."""
+        return count_parameters(self)
 
     def penalty(self) -> Tensor | None:
         """How far something is from where it should be, which training may hold against it."""

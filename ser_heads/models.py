@@ -15,7 +15,13 @@ from fins.networks import Fin
 from ser_heads.base import UtteranceModel
 from ser_heads.classifier import Classifier, Removed
 from ser_heads.fin_branch import FinBranch
-from ser_heads.references import cnn_lstm, cnn_transformer, feature_cnn, wavelet_packet_net
+from ser_heads.references import (
+    cnn_lstm,
+    cnn_transformer,
+    feature_cnn,
+    spectral_svm,
+    wavelet_packet_net,
+)
 from ser_heads.references.cnn_transformer import Size
 from ser_heads.wavelet_branch import WaveletBranch, WaveletConfig
 from ser_heads.wavelet_packet import Sharing
@@ -29,6 +35,7 @@ ModelName = Literal[
     "cnn_lstm_1d",
     "cnn_lstm_2d",
     "cnn_transformer",
+    "spectral_svm",
 ]
 OWN = ("mel", "rms", "zcr", "pitch")
 FINS_OF = {"fin": OWN, "fin_wavelet": OWN}
@@ -39,6 +46,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "cnn_lstm_1d": cnn_lstm.SETTINGS,
     "cnn_lstm_2d": cnn_lstm.SETTINGS,
     "cnn_transformer": cnn_transformer.SETTINGS,
+    "spectral_svm": spectral_svm.SETTINGS,
 }
 """Model → its own values of options, where they aren't the defaults: as a rule those published with it."""
 
@@ -113,6 +121,8 @@ def assemble(
         return cnn_lstm.CnnLstm("time" if config.model == "cnn_lstm_1d" else "frequency")
     if config.model == "cnn_transformer":
         return cnn_transformer.CnnTransformer(config.size)
+    if config.model == "spectral_svm":
+        return spectral_svm.SpectralSvm()
     wavelets = None
     if config.model != "fin":
         wavelets = WaveletBranch(

@@ -21,6 +21,7 @@ from fins.store import EMOTIONS
 from ser_heads.augmentation import Augmentation
 from ser_heads.base import Inputs, UtteranceModel
 from ser_heads.data import Batch, UtteranceTable, length_batches, pad, random_batches
+from ser_heads.references.spectral_svm import SvmGrid
 from ser_heads.scores import count_confusions, metrics
 
 Phase = Literal["frozen", "finetuned"]
@@ -66,6 +67,8 @@ class Options:
     """Of frames, anew in each epoch."""
     penalty: float = 0.0
     """Weight of the wavelet kernels' distance from perfect reconstruction."""
+    svm: SvmGrid = field(default_factory=SvmGrid)
+    """Of spectral_svm; of what is above it takes copies and class weights."""
     patience: int = 20
     """Epochs without a better validation after which a phase ends."""
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import get_args
 
@@ -15,18 +15,18 @@ from conftest import make_signal
 from safetensors.torch import load_file, save_file
 
 import fins
-from fins.audio import WINDOW
-from fins.features import FEATURES
+from fins.audio import cut_windows, quantise
+from fins.features import FEATURES, compute_features
 from fins.networks import count_parameters
-from fins.store import EMOTIONS
+from fins.store import EMOTIONS, Recording, Utterance, write_store
 from ser_heads.attention import mask_until
 from ser_heads.augmentation import Augmentation
 from ser_heads.base import UtteranceModel
 from ser_heads.classifier import Melody, Removed, Scaling, SpectrumStem
-from ser_heads.data import Batch, count_frames, pad
+from ser_heads.data import Batch, UtteranceTable, count_frames, pad
 from ser_heads.fin_branch import FinBranch
 from ser_heads.models import ModelConfig, ModelName, build_model, load_model, save_model
-from ser_heads.training import Feed
+from ser_heads.training import Feed, Options
 
 SECOND = 22_050
 CONFIGS = {
@@ -41,34 +41,43 @@ CONFIGS = {
 }
 
 
-class Signals:
-    """What models ask of a table of utterances, over a few signals."""
+FOLDER = tempfile.TemporaryDirectory()
 
-    trimmed = True  # closed forms are computed, not read
 
-    def __init__(self, signals: Sequence[np.ndarray]) -> None:
-        self.signals = signals
-        self.emotion = np.arange(len(signals)) % len(EMOTIONS)
+@cache
+def table_of(*signals: bytes) -> UtteranceTable:
+    """A store of some int16 signals, of each emotion in turn."""
+    path = Path(FOLDER.name) / f"{abs(hash(signals))}.h5"
+    recordings = []
+    for number, signal in enumerate(signals):
+        row = Utterance(f"{number}", f"{number}.wav", "made", f"s{number}", EMOTIONS[number % 8], "1")
+        recordings.append(Recording(row, np.frombuffer(signal, np.int16), f"sha{number}"))
+    write_store(path, recordings)
+    return UtteranceTable([path], trimmed=False)
 
-    def copy(self, utterance: int, number: int) -> np.ndarray:
-        signal = self.signals[utterance]
-        return np.pad(signal, (0, max(0, WINDOW - len(signal))))
+
+def feed_of(model: UtteranceModel, *signals: np.ndarray) -> Feed:
+    return Feed(model, table_of(*(quantise(signal)[0].tobytes() for signal in signals)))
 
 
 def batch_of(model: UtteranceModel, *signals: np.ndarray) -> Batch:
-    feed = Feed(model, Signals(signals))  # type: ignore[arg-type]
-    batch = feed.batch(range(len(signals)), [0] * len(signals))
-    return replace(batch, n_samples=torch.tensor([len(signal) for signal in signals]))
+    """Signals through a store, as training and evaluation bring them."""
+    return feed_of(model, *signals).batch(range(len(signals)), [0] * len(signals))
 
 
-def built(name: str) -> UtteranceModel:
-    torch.manual_seed(0)
-    return build_model(CONFIGS[name])[0]
+def built(name: str, seed: int = 0) -> tuple[UtteranceModel, list[dict]]:
+    """A model with random weights, or fitted to noise if it has no gradient."""
+    torch.manual_seed(seed)
+    model, headers = build_model(CONFIGS[name])
+    if not model.by_gradient:
+        feed = feed_of(model, *(make_signal(seed, 20_000) for seed in range(24)))
+        model.fit(feed, {"train": np.arange(16), "validation": np.arange(16, 24)}, Options(copies=0))
+    return model, headers
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_parameter_gets_a_gradient(name: str) -> None:
-    model = built(name).train()
+    model = built(name)[0].train()
     # thresholds let next to nothing through at first; loud noise passes them
     signals = [
         0.3 * np.random.default_rng(i).standard_normal(SECOND + 3_000 * i).astype(np.float32)
@@ -76,6 +85,9 @@ def test_every_parameter_gets_a_gradient(name: str) -> None:
     ]
     logits, targets = model(batch_of(model, *signals))
     assert logits.shape == targets.shape == (4, 8)
+    assert model.by_gradient == any(True for _ in model.parameters())
+    if not model.by_gradient:
+        return
     torch.nn.functional.cross_entropy(logits, targets).backward()
     without = [
         its
@@ -87,7 +99,7 @@ def test_every_parameter_gets_a_gradient(name: str) -> None:
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_padding_changes_nothing(name: str) -> None:
-    model = built(name).train()
+    model = built(name)[0].train()
     lengths = (2_205, 7_000, SECOND, 3 * SECOND, 777)
     signals = [make_signal(seed, length) for seed, length in enumerate(lengths)]
     for _ in range(3):  # running means and deviations that aren't 0 and 1
@@ -136,9 +148,9 @@ def test_each_feature_of_the_published_head_is_computed_or_imitated(n_imitated: 
     torch.testing.assert_close(first, second, atol=1e-3, rtol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["fin", "wavelet", *get_args(ModelName)[3:]])
+@pytest.mark.parametrize("name", [name for name in get_args(ModelName) if name != "fin_wavelet"])
 def test_a_minute_is_no_problem(name: str) -> None:
-    model = built(name).eval()
+    model = built(name)[0].eval()
     signals = [make_signal(0, 60 * SECOND), make_signal(1, SECOND // 10)]
     with torch.no_grad():
         together = model(batch_of(model, *signals))[0]
@@ -148,18 +160,18 @@ def test_a_minute_is_no_problem(name: str) -> None:
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_silence_has_logits_and_gradients(name: str) -> None:
-    model = built(name).train()
+    model = built(name)[0].train()
     silence = np.zeros(5_000, np.float32)
     logits, _ = model(batch_of(model, silence, make_signal(0, 6_000), silence))
-    logits.square().sum().backward()
     assert logits.isfinite().all()
+    if model.by_gradient:
+        logits.square().sum().backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_saved_model_says_the_same(name: str, tmp_path: Path) -> None:
-    torch.manual_seed(1)
-    model, headers = build_model(CONFIGS[name])
+    model, headers = built(name, seed=1)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(1.01)
@@ -209,12 +221,12 @@ def test_models_that_cant_be(config: ModelConfig, message: str) -> None:
 
 def test_sizes() -> None:
     for name in ("fin", "wavelet", "fin_wavelet"):
-        assert count_parameters(built(name)) < 1_000_000
+        assert count_parameters(built(name)[0]) < 1_000_000
     # by the layers of the publication: 162 averages, two pools of 8 leave 2 places of 64
     shapes = [(1, 256), (256, 256), (256, 128), (128, 128), (128, 128), (128, 128), (128, 64), (64, 64)]
     convolutions = sum(8 * n_in * n_out + n_out for n_in, n_out in shapes)
     norms = 2 * (162 + 256 + 128)
-    assert count_parameters(built("feature_cnn")) == convolutions + norms + (128 + 1) * 8
+    assert count_parameters(built("feature_cnn")[0]) == convolutions + norms + (128 + 1) * 8
 
 
 def frames_of(removed: Removed, *signals: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
@@ -267,7 +279,7 @@ def test_the_stem_hears_a_shifted_spectrum_as_a_shifted_one() -> None:
 
 
 def test_a_mix_is_between_two_utterances_and_its_targets_say_so() -> None:
-    model = built("fin").eval()
+    model = built("fin")[0].eval()
     batch = batch_of(model, make_signal(0), make_signal(1), make_signal(2))
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():

@@ -16,7 +16,8 @@ import fins
 from fins.store import write_store
 from ser_heads.augmentation import perturb
 from ser_heads.data import UtteranceTable, count_frames, pad
-from ser_heads.fin_branch import KEPT_FILES, FinBranch, FrozenOutputs
+from ser_heads.fin_branch import FinBranch, FrozenOutputs
+from ser_heads.kept import KEPT_FILES
 
 
 def branch_of(*names: str) -> FinBranch:
