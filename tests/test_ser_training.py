@@ -303,7 +303,7 @@ def test_scales_are_deviations_of_training_frames(table: UtteranceTable) -> None
     np.testing.assert_allclose(model.scaling.deviation.numpy(), together.std(axis=0), rtol=1e-3)
 
 
-@pytest.mark.parametrize("name", get_args(ModelName)[1:])
+@pytest.mark.parametrize("name", [name for name in get_args(ModelName)[1:] if name != "spectral_svm"])
 def test_other_models_train_too(table: UtteranceTable, tmp_path: Path, name: str) -> None:
     options = Options(**{**vars(QUICK), "frozen_epochs": 1, "finetuned_epochs": 1, "penalty": 0.1})
     has_fins = name in ("fin_wavelet", "feature_cnn")
