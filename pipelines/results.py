@@ -204,7 +204,7 @@ def read_split(path: Path, table: UtteranceTable) -> dict[str, NDArray[np.int64]
     Raises ValueError for a file that is none, an utterance that the stores lack or that is another recording
     by now, and one that is there twice.
     """
-    header, rows = _read_table(path)
+    header, rows = read_table(path)
     if header != list(SPLIT_COLUMNS) or not rows:
         raise ValueError(f"{path} is no split: its columns are {', '.join(SPLIT_COLUMNS)}")
     places = {name: place for place, name in enumerate(table.names)}
