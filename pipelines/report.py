@@ -21,7 +21,7 @@ from fins.features import compute_feature, get_feature
 from fins.networks import Fin
 from fins.runs import CONFIG, held, read_json, write_json
 from fins.scores import R2Accumulator, r2_text
-from pipelines.results import check_out, find_unseen, read_result
+from pipelines.results import check_out, evenly_spread, find_unseen, read_result
 from pipelines.train import FROZEN_WEIGHTS
 from ser_heads.data import UtteranceTable
 from ser_heads.models import load_model
@@ -106,10 +106,7 @@ def choose(run: Path, stores: Sequence[Path], most: int) -> tuple[UtteranceTable
         if missing or not stores:
             raise ValueError(f"the stores of {run} aren't there any more: give --store")
     unseen = find_unseen(run, stores, trimmed=False)
-    rows = unseen.rows
-    if len(rows) > most:
-        rows = rows[np.linspace(0, len(rows) - 1, most).round().astype(int)]
-    return unseen.table, rows
+    return unseen.table, evenly_spread(unseen.rows, most)
 
 
 def score(pairs: Sequence[Pair], table: UtteranceTable, utterances: NDArray[np.int64]) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class Predictions:
 def read_predictions(run: Path) -> Predictions:
     """Of a finished run or evaluation; ValueError in one sentence if they are missing or not whole."""
     path = run / PREDICTIONS
-    header, rows = _read_table(path)
+    header, rows = read_table(path)
     labels = tuple(header[4:])
     columns = [list(column) for column in zip(*rows, strict=True)] or [[]] * len(header)
     try:
@@ -68,7 +68,7 @@ def read_predictions(run: Path) -> Predictions:
     return Predictions(names, speakers, truth, answers, probabilities, labels)
 
 
-def _read_table(path: Path) -> tuple[list[str], list[list[str]]]:
+def read_table(path: Path) -> tuple[list[str], list[list[str]]]:
     """The header and the rows of a CSV, all as long as the header; ValueError for anything else."""
     try:
         with path.open(newline="") as file:
@@ -167,6 +167,13 @@ def describe_scores(result: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def evenly_spread(utterances: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """All of them, or so many, evenly spread from the first to the last."""
+    if len(utterances) <= most:
+        return utterances
+    return utterances[np.linspace(0, len(utterances) - 1, most).round().astype(int)]
+
+
 def part_facts(table: UtteranceTable, parts: Mapping[str, NDArray[np.int64]]) -> dict[str, Any]:
     """Part → how many utterances, which speakers, how many of each corpus."""
     return {
@@ -197,7 +204,7 @@ def read_split(path: Path, table: UtteranceTable) -> dict[str, NDArray[np.int64]
     Raises ValueError for a file that is none, an utterance that the stores lack or that is another recording
     by now, and one that is there twice.
     """
-    header, rows = _read_table(path)
+    header, rows = read_table(path)
     if header != list(SPLIT_COLUMNS) or not rows:
         raise ValueError(f"{path} is no split: its columns are {', '.join(SPLIT_COLUMNS)}")
     places = {name: place for place, name in enumerate(table.names)}
@@ -237,7 +244,7 @@ class Unseen:
 def find_unseen(run: Path, stores: Sequence[Path], trimmed: bool = True) -> Unseen:
     """By names and checksums; ValueError if nothing is left, or if the run's split.csv isn't whole."""
     path = run / SPLIT
-    header, rows = _read_table(path)
+    header, rows = read_table(path)
     parts = {name: facts["n_utterances"] for name, facts in read_result(run)["parts"].items()}
     counts = Counter(row[-1] for row in rows)
     if header != list(SPLIT_COLUMNS) or counts != {part: n for part, n in parts.items() if n}:

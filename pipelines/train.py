@@ -27,6 +27,7 @@ from pipelines.results import (
     answer,
     describe_scores,
     draw_scores,
+    evenly_spread,
     part_facts,
     prepare_inputs,
     read_split,
@@ -39,6 +40,7 @@ from ser_heads.fin_branch import FrozenOutputs
 from ser_heads.models import SETTINGS, ModelConfig, build_model, save_model
 from ser_heads.plots import plot_confusion, plot_learning_curves
 from ser_heads.scores import METRICS
+from ser_heads.speed import TIMED, real_time_factor
 from ser_heads.training import (
     EVALUATION_BATCH,
     Feed,
@@ -53,6 +55,7 @@ Emotion = Literal["angry", "calm", "disgust", "fear", "happy", "neutral", "sad",
 CHECKPOINT = "checkpoint.safetensors"
 FROZEN_WEIGHTS = "frozen.safetensors"
 ENDING = 10.0  # seconds that scores, pictures and files take
+LEARNED = 500  # training utterances that are scored at the end, at most
 
 
 @dataclass(frozen=True)
@@ -150,9 +153,14 @@ def run(
     learned = train_in_epochs(task, frozen, asked) if model.by_gradient else fit(task, asked)
 
     save_model(out / WEIGHTS, model.state_dict(), part_of(config, ModelConfig), headers, known)
-    logits = predict(model, learned.feed, parts["test"], device)
-    predictions, used = answer(table, parts["test"], logits, known)
-    scores = scores_of(predictions, config.seed)
+    scored = {**parts, "train": evenly_spread(parts["train"], LEARNED)}
+    said = {
+        part: answer(table, rows, predict(model, learned.feed, rows, device), known)
+        for part, rows in scored.items()
+    }
+    by_part = {part: scores_of(its, config.seed) for part, (its, _) in said.items()}
+    predictions, used = said["test"]
+    scores = by_part["test"]
     predictions.write(out / PREDICTIONS)
     write_split(out / SPLIT, table, parts)
     write_history(out / HISTORY, learned.history, type(learned.history[0]))
@@ -166,6 +174,11 @@ def run(
         "parts": part_facts(table, parts),
         "n_unknown_emotion": int((~used).sum()),
         **scores,
+        "by_part": {
+            part: {key: its[key] for key in (*METRICS, "interval_95", "n_utterances")}
+            for part, its in by_part.items()
+        },
+        "real_time_factor": real_time_factor(model, table, parts["test"]),
         **learned.facts,
         "test_by_phase": {phase: {key: its[key] for key in METRICS} for phase, its in phases.items()},
     }
@@ -386,7 +399,7 @@ def frozen_outputs(model: UtteranceModel, table: UtteranceTable, n_copies: int) 
 
 
 def training_seconds(minutes: float, training: Training, started: float) -> float:
-    """What a budget leaves for training: less the scores of both phases, and pictures, as measured now."""
+    """What a budget leaves for training: less the scores of all parts, and pictures, as measured now."""
     parts, before = training.parts, time.monotonic() - started
     feed = Feed(training.model, training.table)
     sample = parts["validation"][:EVALUATION_BATCH]
@@ -394,7 +407,9 @@ def training_seconds(minutes: float, training: Training, started: float) -> floa
     start = time.monotonic()
     predict(training.model, feed, sample, training.device)
     each = (time.monotonic() - start) / len(sample)
-    afterwards = ENDING + each * (2 * len(parts["test"]) + len(parts["validation"]))
+    n_scored = 2 * len(parts["test"]) + len(parts["validation"]) + min(len(parts["train"]), LEARNED)
+    # one at a time on one core an utterance takes longer than in batches
+    afterwards = ENDING + each * (n_scored + 4 * TIMED)
     left = minutes * 60 - afterwards - (time.monotonic() - started)
     if left <= 0:
         raise ValueError(
@@ -421,12 +436,17 @@ def describe(result: dict[str, Any], pictures: list[str]) -> str:
         *describe_features(result),
         *describe_scores(result),
         "",
-        "| part | utterances | speakers |",
-        "|---|--:|---|",
+        "| part | utterances | speakers | UAR % | WA % | macro-F1 % |",
+        "|---|--:|---|--:|--:|--:|",
         *(
-            f"| {part} | {facts['n_utterances']:,} | {name_speakers(facts['speakers'])} |"
+            f"| {part} | {facts['n_utterances']:,} | {name_speakers(facts['speakers'])} | "
+            + " | ".join(f"{100 * result['by_part'][part][key]:.1f}" for key in ("uar", "wa", "macro_f1"))
+            + " |"
             for part, facts in parts.items()
         ),
+        "",
+        *describe_sample(result),
+        f"On one core an answer takes {result['real_time_factor']:.3g} of the time that the utterance lasts.",
         "",
         f"{chosen}, chosen by UAR on the validation part "
         f"({100 * result['validation_uar']:.1f} %); the test part had no say in it.",
@@ -455,6 +475,14 @@ def describe_features(result: dict[str, Any]) -> list[str]:
         cells = [f"{100 * its[part][key]:.1f}" for part in ("validation", "test") for key in ("uar", "wa")]
         lines.append(f"| {name} | {its['kernel']} | {its['c']:g} | {' | '.join(cells)} |")
     return [*lines, "", f"Best on the validation part: {result['best_feature']}.", ""]
+
+
+def describe_sample(result: dict[str, Any]) -> list[str]:
+    """How many training utterances are scored, where not all are."""
+    n_scored = result["by_part"]["train"]["n_utterances"]
+    if n_scored == result["parts"]["train"]["n_utterances"]:
+        return []
+    return [f"Of the training utterances {n_scored:,}, evenly spread, are scored.", ""]
 
 
 def name_speakers(speakers: list[str]) -> str:

@@ -39,6 +39,8 @@ def run(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         ("pipelines.train", ("--store", "nowhere.h5"), "is missing"),
         ("pipelines.evaluate", ("nowhere",), "is missing"),
         ("pipelines.report", ("nowhere",), "is missing"),
+        ("pipelines.compare", ("small",), "--store"),
+        ("pipelines.compare", ("smal", "--store", "nowhere.h5"), "imitated, small"),
     ],
 )
 def test_an_error_is_one_sentence_and_exit_code_2(
@@ -62,6 +64,7 @@ def test_an_error_is_one_sentence_and_exit_code_2(
         "pipelines.train",
         "pipelines.evaluate",
         "pipelines.report",
+        "pipelines.compare",
     ],
 )
 def test_help_tells_units_and_defaults(module: str) -> None:

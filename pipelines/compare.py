@@ -1,0 +1,415 @@
+"""python -m pipelines.compare: run several models under one protocol and set their scores side by side."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+
+from fins.command import run_command, sentence_of
+from fins.runs import HISTORY, RESULT, begin_run, held, look_up_run, write_atomically, write_json
+from fins.splits import PARTS
+from pipelines import train
+from pipelines.pages import bullets, heading, paragraph, picture, tabulate, write_page
+from pipelines.results import read_result, read_table
+from pipelines.sweeps import Sweep, read_sweep
+from pipelines.train import LEARNED, TrainConfig
+from ser_heads.comparison_plots import plot_confusions, plot_histories, plot_uars
+from ser_heads.data import UtteranceTable
+
+PAGE = "index.html"
+ENDING = 30.0  # seconds that reading results, pictures and pages take
+INTERRUPTED = 10.0  # seconds that a run has to end by itself, before it is ended
+STARTING = 5.0  # seconds that the process of a run takes before it counts its own time
+TAKEN = (  # of a run's result
+    *("model", "parameters", "protocol", "fold", "labels", "parts", "seconds", "epochs", "best_epoch"),
+    *("stopped", "real_time_factor", "by_part", "confusion"),
+)
+SHOWN = ("uar", "wa", "macro_f1")
+TITLES = {"uar": "UAR", "wa": "WA", "macro_f1": "macro-F1"}
+CAPTIONS = {
+    "scores": "UAR on the test part, with 95 % intervals",
+    "confusions": "confusions on the test part, % of the true emotion",
+    "learning_curves": "UAR on the validation part over the epochs",
+    "losses": "losses over the epochs",
+}
+ABOUT_PROTOCOLS = {
+    "random": "utterances are divided by corpus and emotion, so that speakers are in several parts",
+    "speaker": "no speaker is in two parts",
+    "speaker_sentence": "no speaker is in two parts, and no sentence of the test part in another one",
+    "corpus": "the test part is of corpora that nothing else is of",
+}
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """Run several models under one protocol, one after another, and set their scores side by side.
+
+    Each run is one of pipelines.train in a folder of its own. Finished ones aren't made again, a killed one
+    goes on, one that can't be made is counted and doesn't stop the others. Out comes one table, with
+    pictures: README.md, result.json, and index.html for a browser.
+    """
+
+    sweep: Annotated[str, tyro.conf.Positional]
+    """Which runs: small, imitated, cnn_lstm or four_emotions, or the path of a .py file like those."""
+    store: tuple[Path, ...] = ()
+    """Stores made by pipelines.prepare, to train, validate and test on."""
+    seed: tuple[int, ...] = (0,)
+    """Of each run; of several seeds each makes all runs, and means and deviations are told too."""
+    minutes: float | None = None
+    """Budget of the whole sweep, in equal shares for its runs; by default the sweep's own, if it has one."""
+    out: Path | None = None
+    """Folder of the comparison and of the runs in it; by default runs/<sweep>-<stores>."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run to be made: its name in the sweep, its name here, its options."""
+
+    name: str
+    label: str
+    config: TrainConfig
+
+
+def main(config: CompareConfig) -> None:
+    """Plan, run, collect, draw, write; the table is printed too."""
+    sweep = read_sweep(config.sweep)
+    out = config.out or Path("runs") / "-".join([sweep.name, *(path.stem for path in config.store)])
+    planned = plan(sweep, config, out)
+    UtteranceTable(config.store).close()  # stores that can't be read are no run's fault
+    asked = {
+        "sweep": sweep.name,
+        "store": [str(path) for path in config.store],
+        "minutes_each": planned[0].config.minutes,
+        "seed": config.seed,
+        "runs": json.loads(json.dumps({name: asdict(its) for name, its in sweep.runs.items()}, default=str)),
+    }
+    look_up_run(out, asked, free=("seed", "runs"))
+    with held(out):
+        begin_run(out, asked)
+        rows, failed = make_runs(planned)
+        if not rows:
+            raise ValueError(
+                f"none of {len(planned)} runs has a result, the first because: {failed[0]['why']}"
+            )
+        rows = sort_rows(rows)
+        result = {
+            "sweep": sweep.name,
+            "about": sweep.about,
+            "stores": asked["store"],
+            "seeds": list(config.seed),
+            "minutes_each": asked["minutes_each"],
+            "n_runs": len(planned),
+            "n_failed": len(failed),
+            "runs": rows,
+            "failed": failed,
+            "over_seeds": over_seeds(rows) if len(config.seed) > 1 else [],
+        }
+        write(out, result, draw(out, rows))
+        write_json(out / RESULT, result)  # last: its presence says that the comparison is whole
+    print(as_markdown(columns_of(rows, failed)))
+    print(f"written to {out}")
+
+
+def plan(sweep: Sweep, config: CompareConfig, out: Path) -> list[Planned]:
+    """Every run with every seed; ValueError for options that can't be meant."""
+    if not config.seed or len(set(config.seed)) < len(config.seed):
+        raise ValueError("--seed takes one or more seeds, each once")
+    minutes = sweep.minutes if config.minutes is None else config.minutes
+    n_runs = len(sweep.runs) * len(config.seed)
+    least = (ENDING + STARTING * n_runs) / 60
+    each = None if minutes is None else (minutes - least) / n_runs
+    if each is not None and not (each > 0 and math.isfinite(each)):
+        raise ValueError(
+            f"--minutes is a number above {least:.2g}, which {n_runs} runs need beside their own"
+        )
+    planned = []
+    for seed in config.seed:
+        for name, its in sweep.runs.items():
+            folder = f"{name}-seed{seed}"
+            its = replace(its, store=config.store, seed=seed, minutes=each, out=out / folder)
+            try:
+                train.check(its)
+            except (AttributeError, TypeError, ValueError) as error:
+                raise ValueError(f"the run {name} can't be made: {sentence_of(error)}") from error
+            planned.append(Planned(name, name if len(config.seed) == 1 else f"{name}, seed {seed}", its))
+    return planned
+
+
+def make_runs(planned: Sequence[Planned]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows of what has a result, and why the others have none; in the order of the plan."""
+    rows, failed = [], []
+    for place, its in enumerate(planned):
+        assert its.config.out is not None
+        print(f"run {place + 1} of {len(planned)}: {its.label}", flush=True)
+        known = {"name": its.name, "label": its.label, "folder": its.config.out.name, "seed": its.config.seed}
+        try:
+            # of a finished run pipelines.train just says so: that needs no process
+            (train.main if (its.config.out / RESULT).exists() else train_apart)(its.config)
+            rows.append({**known, **row_of(its.config.out)})
+        except (ValueError, OSError) as error:
+            failed.append({**known, "why": sentence_of(error)})
+            print(f"{its.label} failed: {failed[-1]['why']}", flush=True)
+    return rows, failed
+
+
+def train_apart(config: TrainConfig) -> None:
+    """pipelines.train in a process of its own, so that memory and threads end with the run.
+
+    Raises ValueError with the reason if it fails, whatever that is: the others go on.
+    """
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_train, args=(config, sender), daemon=True)
+    process.start()
+    sender.close()
+    try:
+        why = receiver.recv()
+    except EOFError:
+        process.join()
+        if process.exitcode == 1:
+            why = "it has a bug, whose traceback stands above"
+        else:
+            why = f"its process was killed (exit code {process.exitcode}), as a rule for want of memory"
+    except KeyboardInterrupt:
+        process.join(INTERRUPTED)  # from the keyboard it comes to both
+        raise
+    process.join()
+    if why:
+        raise ValueError(why)
+
+
+def _train(config: TrainConfig, sender: Connection) -> None:
+    """In the process: send the reason of a failure, or nothing."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        train.main(config)
+        sender.send("")
+    except (ValueError, OSError) as error:
+        sender.send(sentence_of(error))
+    except KeyboardInterrupt:
+        sender.send("it was interrupted")
+
+
+def _end_with_parent() -> None:
+    """A run doesn't outlive a comparison that was killed: its folder is free for the next try."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(130)
+
+
+def row_of(run: Path) -> dict[str, Any]:
+    """What the comparison takes from a run's result."""
+    result = read_result(run)
+    missing = [key for key in TAKEN if key not in result]
+    if missing:
+        raise ValueError(f"{run / RESULT} knows no {missing[0]}: it is of an earlier version, make it again")
+    return {key: result[key] for key in TAKEN}
+
+
+def read_history(run: Path) -> list[dict[str, float]]:
+    """Epoch by epoch: train_loss, validation_loss, validation_uar; nothing of a model without epochs."""
+    header, rows = read_table(run / HISTORY)
+    shown = ("train_loss", "validation_loss", "validation_uar")
+    if "epoch" not in header:
+        return []
+    return [{key: float(row[header.index(key)]) for key in shown} for row in rows]
+
+
+def kind_of(row: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """What runs share that can be held against each other: protocol or fold, and emotions."""
+    return row["fold"] or row["protocol"], tuple(row["labels"])
+
+
+def sort_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """By UAR on the test part, best first, within each protocol."""
+    kinds = list(dict.fromkeys(map(kind_of, rows)))
+    return sorted(rows, key=lambda row: (kinds.index(kind_of(row)), -row["by_part"]["test"]["uar"]))
+
+
+def by_kind(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Title of a kind → its rows; emotions are named where they tell kinds apart."""
+    kinds: dict[tuple[str, tuple[str, ...]], list[dict[str, Any]]] = {}
+    for row in rows:
+        kinds.setdefault(kind_of(row), []).append(row)
+    alike = len({labels for _, labels in kinds}) == 1
+    return {of if alike else f"{of}: {', '.join(labels)}": its for (of, labels), its in kinds.items()}
+
+
+def over_seeds(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Mean and deviation of the test scores of each run's seeds, best mean first within each protocol."""
+    named: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        named.setdefault(row["name"], []).append(row)
+    found = []
+    for name, its in named.items():
+        scores: dict[str, Any] = {}
+        for key in SHOWN:
+            values = [row["by_part"]["test"][key] for row in its]
+            deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+            scores[key] = {"mean": float(np.mean(values)), "deviation": deviation}
+        known = {key: its[0][key] for key in ("model", "protocol", "fold", "labels")}
+        found.append({"name": name, **known, "n_seeds": len(its), **scores})
+    kinds = list(dict.fromkeys(map(kind_of, rows)))
+    return sorted(found, key=lambda row: (kinds.index(kind_of(row)), -row["uar"]["mean"]))
+
+
+def draw(out: Path, rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Pictures of CAPTIONS; returns their names. Those over epochs are of the runs that have any."""
+    histories = {row["label"]: its for row in rows if (its := read_history(out / row["folder"]))}
+    kinds = by_kind(rows)
+    plot_uars(out / "scores.png", kinds)
+    plot_confusions(out / "confusions.png", rows)
+    if not histories:
+        return ["scores", "confusions"]
+    chances = {row["label"]: 1 / len(row["labels"]) for row in rows}
+    plot_histories(out / "learning_curves.png", histories, chances)
+    plot_histories(out / "losses.png", histories)
+    return list(CAPTIONS)
+
+
+def write(out: Path, result: Mapping[str, Any], pictures: Sequence[str]) -> None:
+    """README.md and the page for a browser, of the same words and numbers."""
+    rows, failed = result["runs"], result["failed"]
+    title = f"{result['sweep']}: {result['n_runs']} runs compared"
+    facts, scores, parts = facts_of(result), columns_of(rows, failed), part_columns(rows)
+    seeds = seed_columns(result["over_seeds"])
+    failures = [f"{its['label']}: {its['why']}" for its in failed]
+    page = [paragraph(result["about"]), picture(out / "scores.png", CAPTIONS["scores"]), tabulate(scores)]
+    text = [f"# {title}", "", as_text(result["about"]), "", image("scores"), "", as_markdown(scores), ""]
+    if failures:
+        page += [heading("Failed"), bullets(failures)]
+        text += ["## Failed", "", *(f"- {as_text(line)}" for line in failures), ""]
+    if seeds:
+        page += [heading("Over seeds"), tabulate(seeds)]
+        text += ["## Over seeds", "", as_markdown(seeds), ""]
+    page += [heading("How these numbers came about"), bullets(facts), tabulate(parts)]
+    text += ["## How these numbers came about", "", *(f"- {as_text(line)}" for line in facts), ""]
+    text += [as_markdown(parts), ""]
+    for name in pictures[1:]:
+        page += [heading(CAPTIONS[name].capitalize()), picture(out / f"{name}.png", CAPTIONS[name])]
+        text += [image(name), ""]
+    write_page(out / PAGE, title, page)
+    write_atomically(out / "README.md", "\n".join(text))
+
+
+def facts_of(result: Mapping[str, Any]) -> list[str]:
+    """What has to be known beside the numbers."""
+    rows, each = result["runs"], result["minutes_each"]
+    of = {row["fold"] or row["protocol"]: row["protocol"] for row in rows}
+    facts = [
+        *(f"Protocol {name}: {ABOUT_PROTOCOLS[its]}." for name, its in of.items()),
+        *(f"Emotions: {', '.join(its)}; chance is {100 / len(its):.1f} % UAR." for its in label_sets(rows)),
+        f"Stores: {', '.join(result['stores'])}. Seeds: {', '.join(map(str, result['seeds']))}.",
+        "Each run had as many epochs as its own options say, and all the time that they took."
+        if each is None
+        else f"Each run had a budget of {each:.3g} minutes, with all that it needed beside training.",
+        "Which epoch of a run is kept was chosen by UAR on the validation part alone; the test part had no "
+        "say in it. Who chooses among the runs should do so by validation too: the best of many test scores "
+        "is too good.",
+        "Intervals are of 95 %, from resampling the speakers of the part.",
+        f"The scores of the train part are of at most {LEARNED} utterances, evenly spread.",
+        "The real-time factor is seconds to answer by seconds of recording, one utterance at a time on one "
+        "core.",
+    ]
+    if result["n_failed"]:
+        facts.append(f"{result['n_failed']} of {result['n_runs']} runs failed.")
+    return facts
+
+
+def label_sets(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    return list(dict.fromkeys(tuple(row["labels"]) for row in rows))
+
+
+Columns = dict[str, dict[str, str]]
+
+
+def columns_of(rows: Sequence[dict[str, Any]], failed: Sequence[Mapping[str, Any]]) -> Columns:
+    """The table: column → run → cell. Those without a result come last."""
+    kinds = by_kind(rows)
+    columns: Columns = {}
+    if len(kinds) > 1:
+        columns["protocol"] = {row["label"]: kind for kind, its in kinds.items() for row in its}
+    if any(row["model"] != row["name"] for row in rows):
+        columns["model"] = {row["label"]: row["model"] for row in rows}
+    columns["parameters"] = {row["label"]: f"{row['parameters']:,}" for row in rows}
+    columns["training"] = {row["label"]: duration(row["seconds"]) for row in rows}
+    columns["real-time factor"] = {row["label"]: f"{row['real_time_factor']:.2g}" for row in rows}
+    for part in reversed(PARTS):
+        for key in SHOWN:
+            cells = columns[f"{part} {TITLES[key]} %"] = {}
+            for row in rows:
+                cells[row["label"]] = cell_of(row["by_part"][part], key)
+    columns[f"test {TITLES['uar']} %"] |= {its["label"]: "failed" for its in failed}
+    return columns
+
+
+def duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
+
+
+def cell_of(scores: Mapping[str, Any], key: str) -> str:
+    """A score in %, UAR with its interval."""
+    text = f"{100 * scores[key]:.1f}"
+    interval = scores["interval_95"][key]
+    if key != "uar" or interval is None:
+        return text
+    return f"{text} ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})"
+
+
+def seed_columns(found: Sequence[Mapping[str, Any]]) -> Columns:
+    """Column → run → cell: mean ± deviation of the test scores."""
+    columns: Columns = {"seeds": {row["name"]: str(row["n_seeds"]) for row in found}} if found else {}
+    for key in SHOWN if found else ():
+        cells = columns[f"test {TITLES[key]} %"] = {}
+        for row in found:
+            mean, deviation = row[key]["mean"], row[key]["deviation"]
+            spread = "" if deviation is None else f" ± {100 * deviation:.1f}"
+            cells[row["name"]] = f"{100 * mean:.1f}{spread}"
+    return columns
+
+
+def part_columns(rows: Sequence[dict[str, Any]]) -> Columns:
+    """Column → division into parts → utterances and speakers of a part."""
+    columns: Columns = {part: {} for part in PARTS}
+    for kind, its in by_kind(rows).items():
+        for row in its:
+            for part, facts in row["parts"].items():
+                n, speakers = facts["n_utterances"], len(facts["speakers"])
+                of = "1 speaker" if speakers == 1 else f"{speakers} speakers"
+                columns[part][f"{kind}, seed {row['seed']}"] = f"{n:,} utterances, {of}"
+    return columns
+
+
+def as_markdown(columns: Columns) -> str:
+    """Columns as a table of Markdown, with a row for each that any column has."""
+    rows = dict.fromkeys(row for cells in columns.values() for row in cells)
+    lines = [f"| | {' | '.join(map(as_text, columns))} |", "|---|" + "--:|" * len(columns)]
+    for row in rows:
+        cells = " | ".join(as_text(its.get(row, "")) for its in columns.values())
+        lines.append(f"| {as_text(row)} | {cells} |")
+    return "\n".join(lines)
+
+
+def as_text(text: str) -> str:
+    """Text that Markdown shows as it is, also in a table."""
+    return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").split())
+
+
+def image(name: str) -> str:
+    return f"![{CAPTIONS[name]}]({name}.png)"
+
+
+if __name__ == "__main__":
+    run_command(main, CompareConfig, CompareConfig.__doc__ or "")

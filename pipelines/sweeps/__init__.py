@@ -1,0 +1,82 @@
+"""Which runs are compared: a sweep is a Python file, one of those here or a user's own.
+
+Its docstring says what it is, `runs()` returns name → `pipelines.train.with_settings(model, **changes)`, and
+`MINUTES`, if it is there, is the budget where the command line gives none. Stores, seeds and folders are for
+the command line.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from fins.store import EMOTIONS
+from pipelines.train import TrainConfig
+
+SHIPPED = Path(__file__).parent
+OF_THE_COMMAND_LINE = ("store", "seed", "minutes", "out")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """about : its docstring; minutes : its own budget, or None; runs : name → options, at least one"""
+
+    name: str
+    about: str
+    minutes: float | None
+    runs: dict[str, TrainConfig]
+
+
+def read_sweep(named: str) -> Sweep:
+    """A sweep of this package by its name, or a user's own by the path of its .py file.
+
+    Raises ValueError in one sentence if it is missing, can't be run, or defines nothing that can be meant.
+    """
+    path = Path(named) if named.endswith(".py") else SHIPPED / f"{named}.py"
+    if not path.is_file() or path.name == "__init__.py":
+        known = ", ".join(sorted(its.stem for its in SHIPPED.glob("[!_]*.py")))
+        raise ValueError(f"there is no sweep {named}: give one of {known}, or the path of a .py file")
+    defined: dict[str, Any] = {"__name__": path.stem, "__file__": str(path)}
+    try:
+        exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), defined)
+        runs = defined["runs"]() if "runs" in defined else None
+    except Exception as error:
+        lines = [its.lineno for its in traceback.extract_tb(error.__traceback__) if its.filename == str(path)]
+        where = f", line {lines[-1]}" if lines else ""
+        said = " ".join(str(error).split())
+        raise ValueError(f"the sweep {named} is broken{where} ({type(error).__name__}: {said})") from error
+    if not isinstance(runs, Mapping) or not runs:
+        raise ValueError(f"the sweep {named} has no runs: its runs() returns name → with_settings(model)")
+    minutes = defined.get("MINUTES")
+    if minutes is not None and not isinstance(minutes, int | float):
+        raise ValueError(f"the sweep {named} has MINUTES that are no number")
+    for name, config in runs.items():
+        check_run(name, config)
+    return Sweep(path.stem, inspect.cleandoc(defined.get("__doc__") or ""), minutes, dict(runs))
+
+
+def check_run(name: object, config: object) -> None:
+    """ValueError for a name that can't be a folder's, or for options that no command line lets through."""
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", name):
+        raise ValueError(f"{name!r} can't name a run's folder: use letters, digits and _ . + -")
+    if not isinstance(config, TrainConfig):
+        raise ValueError(f"the run {name} has no options: make them by pipelines.train.with_settings")
+    for option in OF_THE_COMMAND_LINE:
+        if getattr(config, option) != getattr(TrainConfig, option):
+            raise ValueError(f"the run {name} sets {option}, which is for the command line: leave it out")
+    for option, hint in get_type_hints(TrainConfig).items():
+        value, known = getattr(config, option), get_args(hint)
+        if get_origin(hint) is Literal and value not in known:
+            raise ValueError(
+                f"the run {name} has the {option} {value!r}: the known ones are {', '.join(known)}"
+            )
+    unknown = [emotion for emotion in config.emotions or () if emotion not in EMOTIONS]
+    if unknown:
+        raise ValueError(
+            f"the run {name} has the emotion {unknown[0]!r}: the known ones are {', '.join(EMOTIONS)}"
+        )

@@ -1,0 +1,14 @@
+"""The FIN publication's classifier on each combination of its five features, computed or imitated: 32 runs.
+
+A run is named by the features that FINs imitate, frozen and then finetuned; the others are closed forms.
+"""
+
+from itertools import combinations
+
+from fins.features import FEATURES
+from pipelines.train import TrainConfig, with_settings
+
+
+def runs() -> dict[str, TrainConfig]:
+    subsets = [names for n in range(len(FEATURES) + 1) for names in combinations(FEATURES, n)]
+    return {"+".join(names) or "none": with_settings("feature_cnn", fins=names) for names in subsets}

@@ -1,0 +1,348 @@
+"""pipelines.compare: sweeps of tiny runs, held against the runs' own results and scikit-learn."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from itertools import combinations, product
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from sklearn.metrics import accuracy_score, f1_score, recall_score
+
+from fins.features import FEATURES
+from fins.runs import read_json
+from fins.store import EMOTIONS
+from pipelines import compare, sweeps, train
+from pipelines.compare import CompareConfig
+from pipelines.compare import train_apart as apart
+from pipelines.results import answer, evenly_spread, read_predictions
+from pipelines.sweeps import read_sweep
+from ser_heads.data import UtteranceTable
+from ser_heads.models import ModelName, load_model
+from ser_heads.training import Feed, Training, predict
+
+TINY = """Two heads <b>on</b> | few epochs.'''
+
+from pipelines.train import with_settings
+
+SHORT = {"frozen_epochs": 2, "finetuned_epochs": 0, "copies": 1}
+
+
+def runs():
+    return {
+        "gone": with_settings("fin", fins=("<i>no|where</i>",), **SHORT),
+        "fin": with_settings("fin", fins=("rms", "chroma"), **SHORT),
+        "computed": with_settings("feature_cnn", **SHORT),
+    }
+"""
+
+
+def sweep_of(folder: Path, text: str = "'''" + TINY, name: str = "tiny") -> str:
+    path = folder / f"{name}.py"
+    path.write_text(text)
+    return str(path)
+
+
+def timeless(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key not in ("seconds", "real_time_factor")}
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs in this process, which needn't start first."""
+    monkeypatch.setattr(compare, "train_apart", train.main)
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs without pictures of their own, which take longer than such training."""
+    monkeypatch.setattr(train, "draw_scores", lambda out, scores, title: [])
+    monkeypatch.setattr(train, "plot_learning_curves", lambda path, history, title: None)
+
+
+@pytest.fixture(scope="module")
+def made(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A comparison of two runs, and of one that can't be made."""
+    folder = tmp_path_factory.mktemp("compared")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(compare, "train_apart", train.main)
+        compare.main(CompareConfig(sweep_of(folder), (small_store,), out=folder / "out"))
+    return folder / "out"
+
+
+def test_the_table_is_that_of_the_runs(made: Path) -> None:
+    result = read_json(made / "result.json")
+    assert (result["n_runs"], result["n_failed"], result["seeds"]) == (3, 1, [0])
+    assert result["over_seeds"] == [] and result["minutes_each"] is None
+    scores = [row["by_part"]["test"]["uar"] for row in result["runs"]]
+    assert scores == sorted(scores, reverse=True) and len(scores) == 2
+    cells = {line.split(" | ")[0].strip("| "): line for line in (made / "README.md").read_text().splitlines()}
+    for row in result["runs"]:
+        its = read_json(made / row["folder"] / "result.json")
+        assert row == {**{key: row[key] for key in ("name", "label", "folder", "seed")}, **pick(its, row)}
+        said = read_predictions(made / row["folder"])
+        assert row["by_part"]["test"] == {key: its[key] for key in row["by_part"]["test"]}
+        assert row["by_part"]["test"]["uar"] == pytest.approx(
+            recall_score(said.truth, said.answer, average="macro")
+        )
+        shown = (its["parameters"], *(100 * its[key] for key in ("uar", "wa", "macro_f1")))
+        for text in (f"| {shown[0]:,} |", f"| {shown[1]:.1f} | {shown[2]:.1f} | {shown[3]:.1f} |"):
+            assert text in cells[row["label"]]
+        assert f"| {100 * its['by_part']['train']['wa']:.1f} |" in cells[row["label"]]
+
+
+def pick(result: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in result.items() if key in row}
+
+
+@pytest.mark.parametrize("name", ["fin", "computed"])
+def test_each_part_is_scored_as_scikit_learn_does(made: Path, small_store: Path, name: str) -> None:
+    run = made / f"{name}-seed0"
+    result = read_json(run / "result.json")
+    model, _, known = load_model(run / "weights.safetensors")
+    table = UtteranceTable([small_store], trimmed=not model.whole)
+    with (run / "split.csv").open() as file:
+        part_of = {row["utterance"]: row["part"] for row in csv.DictReader(file)}
+    for part in ("train", "validation", "test"):
+        rows = np.array([place for place, its in enumerate(table.names) if part_of[its] == part])
+        logits = predict(model, Feed(model, table), rows, next(model.parameters()).device)
+        said = np.array(EMOTIONS)[logits.argmax(axis=1)]
+        truth = table.columns["emotion"][rows]
+        expected = {
+            "uar": recall_score(truth, said, average="macro"),
+            "wa": accuracy_score(truth, said),
+            "macro_f1": f1_score(truth, said, average="macro"),
+            "weighted_f1": f1_score(truth, said, average="weighted"),
+            "n_utterances": len(rows),
+        }
+        its = result["by_part"][part]
+        assert {key: its[key] for key in expected} == pytest.approx(expected)
+        assert set(known) == set(EMOTIONS) == set(answer(table, rows, logits, known)[0].labels)
+    assert result["by_part"]["validation"]["uar"] == pytest.approx(result["validation_uar"])
+    low, high = result["by_part"]["train"]["interval_95"]["uar"]
+    assert low <= result["by_part"]["train"]["uar"] <= high
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_large_part_is_scored_by_an_even_sample(
+    small_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.testing.assert_array_equal(evenly_spread(np.arange(10, 21), 3), [10, 15, 20])
+    np.testing.assert_array_equal(evenly_spread(np.arange(4), 4), np.arange(4))
+    monkeypatch.setattr(train, "LEARNED", 20)
+    out = tmp_path / "run"
+    train.main(train.with_settings("feature_cnn", store=(small_store,), frozen_epochs=1, out=out))
+    result = read_json(out / "result.json")
+    assert [its["n_utterances"] for its in result["by_part"].values()] == [20, 16, 16]
+    assert "Of the training utterances 20, evenly spread, are scored" in (out / "README.md").read_text()
+
+
+def test_a_run_that_cant_be_made_is_counted(made: Path) -> None:
+    result = read_json(made / "result.json")
+    (failed,) = result["failed"]
+    assert failed["label"] == "gone" and "are missing" in failed["why"]
+    page = (made / "README.md").read_text()
+    assert "| gone | " in page and "| failed |" in page and "1 of 3 runs failed" in page
+    assert r"- gone: the weights &lt;i>no\|where&lt;/i> are missing" in page
+
+
+def test_a_run_in_its_own_process_is_the_same_run(made: Path, small_store: Path, tmp_path: Path) -> None:
+    options = {"store": (small_store,), "frozen_epochs": 2, "finetuned_epochs": 0, "copies": 1}
+    apart(train.with_settings("feature_cnn", out=tmp_path / "run", **options))
+    one, other = (folder / "predictions.csv" for folder in (tmp_path / "run", made / "computed-seed0"))
+    assert one.read_text() == other.read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fins": ("nowhere",)}, "^the weights nowhere are missing: train them first, or check the path$"),
+        ({"fins": (3,)}, "^it has a bug, whose traceback stands above$"),
+    ],
+)
+def test_why_a_process_failed(small_store: Path, tmp_path: Path, changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        apart(train.with_settings("fin", store=(small_store,), out=tmp_path / "run", **changes))
+
+
+class Page(HTMLParser):
+    """What a page is made of, and the text that it shows."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.shown: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [its or "" for name, its in attrs if name in ("src", "href", "srcset", "data")]
+        assert not any(name.startswith("on") for name, _ in attrs)
+
+    def handle_data(self, data: str) -> None:
+        self.shown.append(data)
+
+
+def test_the_page_needs_nothing_else_and_shows_what_was_said(made: Path) -> None:
+    text = (made / "index.html").read_text()
+    page = Page(text)
+    assert not {"script", "link", "iframe", "b", "i"} & set(page.tags)
+    assert page.tags.count("img") == 4 and len(page.links) == 4
+    assert all(link.startswith("data:image/png;base64,") for link in page.links)
+    assert not re.search(r"url\(|@import|https?:", text) and "color-scheme: light dark" in text
+    shown = " ".join(page.shown)
+    assert "Two heads <b>on</b> | few epochs." in shown and "<i>no|where</i>" in shown
+    result = read_json(made / "result.json")
+    for row in result["runs"]:
+        assert f"{100 * row['by_part']['test']['uar']:.1f}" in shown
+    for name in compare.CAPTIONS:
+        assert imread(made / f"{name}.png").std() > 0.01
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_killed_sweep_goes_on_to_the_same_table(
+    made: Path, small_store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = read_json(made / "result.json")
+    again = made.with_name("again")
+    config = CompareConfig(str(made.with_name("tiny.py")), (small_store,), out=again)
+    epoch, epochs = Training._epoch, []
+
+    def killed(training: Training, *arguments: Any) -> None:
+        epochs.append(training.state.epoch)
+        if len(epochs) == 4:
+            raise KeyboardInterrupt
+        epoch(training, *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Training, "_epoch", killed)
+        with pytest.raises(KeyboardInterrupt):
+            compare.main(config)
+    assert (again / "fin-seed0" / "result.json").is_file() and not (again / "result.json").exists()
+    assert (again / "computed-seed0" / "checkpoint.safetensors").is_file()
+    capsys.readouterr()
+    compare.main(config)
+    said = capsys.readouterr().out
+    assert said.count("already") == 1 and "run 3 of 3: computed" in said
+    shutil.rmtree(again / "fin-seed0")
+    compare.main(config)
+    assert capsys.readouterr().out.count("already") == 1
+    after = read_json(again / "result.json")
+    assert [timeless(row) for row in after["runs"]] == [timeless(row) for row in before["runs"]]
+    assert after["failed"] == before["failed"]
+    # what another command made isn't mixed with it
+    with pytest.raises(ValueError, match="holds another run"):
+        compare.main(CompareConfig(config.sweep, config.store, minutes=9, out=again))
+
+
+ONE = "from pipelines.train import with_settings\n\n\ndef runs():\n    return {made}\n"
+FEW = ONE.format(
+    made="""{
+        f"{protocol}-{n}": with_settings(
+            "feature_cnn", frozen_epochs=1, protocol=protocol, emotions=("angry", "calm", "sad")[:n]
+        )
+        for protocol, n in (("speaker", 3), ("random", 2), ("speaker", 2))
+    }"""
+)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_seeds_together_and_protocols_apart(small_store: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    compare.main(CompareConfig(sweep_of(tmp_path, FEW), (small_store,), (0, 1), minutes=60, out=out))
+    result = read_json(out / "result.json")
+    assert result["minutes_each"] == pytest.approx((60 - compare.ENDING / 60) / 6 - compare.STARTING / 60)
+    kinds = [(row["protocol"], len(row["labels"])) for row in result["runs"]]
+    assert kinds == sorted(kinds, key=[("speaker", 3), ("random", 2), ("speaker", 2)].index)
+    uars = [row["by_part"]["test"]["uar"] for row in result["runs"]]
+    assert all(uars[place] >= uars[place + 1] for place in (0, 2, 4))
+    assert {row["label"] for row in result["runs"]} >= {"random-2, seed 0", "random-2, seed 1"}
+    for row in result["over_seeds"]:
+        its = [read_json(out / f"{row['name']}-seed{seed}" / "result.json")["wa"] for seed in (0, 1)]
+        assert row["wa"]["mean"] == pytest.approx(sum(its) / 2)
+        assert row["wa"]["deviation"] == pytest.approx(abs(its[0] - its[1]) / np.sqrt(2))
+        assert row["n_seeds"] == 2
+    page = (out / "README.md").read_text()
+    assert "speaker: angry, calm, sad" in page and "chance is 33.3 %" in page and "chance is 50.0 %" in page
+    assert page.count("speaker: angry, calm, seed") == 2 and "±" in page and "no speaker is in two" in page
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "has no runs"),
+        ("def runs():\n    return {}\n", "has no runs"),
+        ("def runs(:\n", r"is broken \(SyntaxError"),
+        ("def runs():\n    x = 1\n    return nothing\n", r"is broken, line 3 \(NameError"),
+        ("import no_such_module\n", r"is broken, line 1 \(ModuleNotFoundError"),
+        (ONE.format(made="{'a': with_settings('fin', epochs=3)}"), r"line 5 \(TypeError.*'epochs'"),
+        (ONE.format(made="{'a/b': with_settings('fin')}"), "can't name a run's folder"),
+        (ONE.format(made="{'a': 'fin'}"), "the run a has no options"),
+        (
+            ONE.format(made="{'a': with_settings('fine')}"),
+            "the run a has the model 'fine': the known ones are",
+        ),
+        (ONE.format(made="{'a': with_settings('fin', optimizer='sdg')}"), "the optimizer 'sdg'"),
+        (ONE.format(made="{'a': with_settings('fin', emotions=('rage',))}"), "the emotion 'rage'"),
+        (ONE.format(made="{'a': with_settings('fin', seed=3)}"), "sets seed, which is for the command line"),
+        (ONE.format(made="{'a': with_settings('fin', copies=-1)}"), "the run a can't be made: --finetuned"),
+        (ONE.format(made="{'a': with_settings('fin', copies='1')}"), "the run a can't be made"),
+        (f"MINUTES = 'ten'\n{FEW}", "MINUTES that are no number"),
+        (f"MINUTES = 0.1\n{FEW}", "--minutes is a number above 0.75"),
+        (ONE.format(made="{'a': with_settings('fin', fins=('x',))}"), "none of 1 runs has a result"),
+    ],
+)
+def test_sweeps_that_cant_be_meant(small_store: Path, tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as raised:
+        compare.main(CompareConfig(sweep_of(tmp_path, text), (small_store,), out=tmp_path / "out"))
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "out" / "result.json").exists()
+
+
+def test_options_that_cant_be_meant(small_store: Path, tmp_path: Path) -> None:
+    named = sweep_of(tmp_path, FEW)
+    with pytest.raises(
+        ValueError, match=r"give one of cnn_lstm, four_emotions, imitated, small, or the path"
+    ):
+        compare.main(CompareConfig("smal", (small_store,)))
+    with pytest.raises(ValueError, match="there is no sweep"):
+        compare.main(CompareConfig(str(tmp_path / "gone.py"), (small_store,)))
+    with pytest.raises(ValueError, match="give --store"):
+        compare.main(CompareConfig(named))
+    with pytest.raises(ValueError, match=r"gone\.h5 is missing"):
+        compare.main(CompareConfig(named, (tmp_path / "gone.h5",), out=tmp_path / "out"))
+    with pytest.raises(ValueError, match="each once"):
+        compare.main(CompareConfig(named, (small_store,), (1, 1)))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_sweeps_of_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = read_sweep("small")
+    assert {name: its.model for name, its in small.runs.items()} == {its: its for its in get_args(ModelName)}
+    assert small.minutes is not None and small.minutes <= 120
+    assert small.runs["feature_cnn"] == train.with_settings("feature_cnn")
+    imitated = read_sweep("imitated").runs
+    sets = {frozenset(its.fins or ()) for its in imitated.values()}
+    every = {frozenset(its) for n in range(6) for its in combinations(FEATURES, n)}
+    assert len(imitated) == 32 and sets == every
+    assert len({json.dumps(str(its)) for its in imitated.values()}) == 32
+    assert {its.model for its in imitated.values()} == {"feature_cnn"}
+    monkeypatch.setattr(sweeps, "check_run", lambda name, config: None)  # whichever models there are
+    cells = read_sweep("cnn_lstm").runs.values()
+    assert {(its.model, its.optimizer, its.copies) for its in cells} == set(
+        product(("cnn_lstm_1d", "cnn_lstm_2d"), ("sgd", "adam"), (0, 4))
+    )
+    four = read_sweep("four_emotions").runs.values()
+    assert {(its.model, its.copies, its.protocol) for its in four} == set(
+        product(("spectral_svm", "raw_cnn", "spectrogram_cnn"), (0, 4), ("random", "speaker"))
+    )
+    assert {its.emotions for its in four} == {("angry", "calm", "happy", "sad")}
+    assert (len(cells), len(four)) == (8, 12)
