@@ -219,13 +219,17 @@ def certificate(rows: Mapping[str, NDArray], findings: Sequence[Finding], listen
     }
 
 
+def verdict(result: Mapping[str, Any]) -> str:
+    """A certificate in a sentence."""
+    if not result["leaks"]:
+        return "Nothing leaks."
+    return f"It leaks: {'; '.join(KINDS[kind] for kind in result['leaks'])}."
+
+
 def describe(result: Mapping[str, Any], title: str) -> str:
     """A certificate as a page of Markdown."""
     counts = ", ".join(f"{n:,} {part}" for part, n in result["n_utterances"].items())
-    verdict = "Nothing leaks."
-    if result["leaks"]:
-        verdict = f"It leaks: {'; '.join(KINDS[kind] for kind in result['leaks'])}."
-    lines = [f"# Audit of {title}", "", f"{verdict} ({counts})", ""]
+    lines = [f"# Audit of {title}", "", f"{verdict(result)} ({counts})", ""]
     findings = {its["kind"]: its for its in result["findings"]}
     lines += ["| looked for | found | examples |", "|---|--:|---|"]
     for kind, words in KINDS.items():

@@ -20,6 +20,7 @@ from fins.command import run_command, sentence_of
 from fins.runs import HISTORY, RESULT, begin_run, held, look_up_run, write_atomically, write_json
 from fins.splits import PARTS
 from pipelines import train
+from pipelines.audit import verdict
 from pipelines.pages import bullets, heading, paragraph, picture, tabulate, write_page
 from pipelines.results import read_result, read_table
 from pipelines.sweeps import Sweep, read_sweep
@@ -33,7 +34,7 @@ INTERRUPTED = 10.0  # seconds that a run has to end by itself, before it is ende
 STARTING = 5.0  # seconds that the process of a run takes before it counts its own time
 TAKEN = (  # of a run's result
     *("model", "parameters", "protocol", "fold", "labels", "parts", "seconds", "epochs", "best_epoch"),
-    *("stopped", "real_time_factor", "by_part", "confusion"),
+    *("stopped", "real_time_factor", "by_part", "confusion", "audit"),
 )
 SHOWN = ("uar", "wa", "macro_f1")
 TITLES = {"uar": "UAR", "wa": "WA", "macro_f1": "macro-F1"}
@@ -308,8 +309,9 @@ def facts_of(result: Mapping[str, Any]) -> list[str]:
     """What has to be known beside the numbers."""
     rows, each = result["runs"], result["minutes_each"]
     of = {row["fold"] or row["protocol"]: row["protocol"] for row in rows}
+    audits = {row["fold"] or row["protocol"]: verdict(row["audit"]) for row in rows}
     facts = [
-        *(f"Protocol {name}: {ABOUT_PROTOCOLS[its]}." for name, its in of.items()),
+        *(f"Protocol {name}: {ABOUT_PROTOCOLS[its]}. {audits[name]}" for name, its in of.items()),
         *(f"Emotions: {', '.join(its)}; chance is {100 / len(its):.1f} % UAR." for its in label_sets(rows)),
         f"Stores: {', '.join(result['stores'])}. Seeds: {', '.join(map(str, result['seeds']))}.",
         "Each run had as many epochs as its own options say, and all the time that they took."

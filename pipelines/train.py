@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib.resources import files
 from pathlib import Path
@@ -21,6 +21,7 @@ from fins.command import run_command
 from fins.runs import HISTORY, RESULT, begin_run, held, look_up_run, write_history, write_json
 from fins.splits import PARTS, Protocol, split_at_speakers, split_utterances
 from fins.store import EMOTIONS
+from pipelines.audit import audit, certificate, rows_of, verdict
 from pipelines.results import (
     PREDICTIONS,
     SPLIT,
@@ -165,10 +166,11 @@ def run(
     write_split(out / SPLIT, table, parts)
     write_history(out / HISTORY, learned.history, type(learned.history[0]))
     phases = {**learned.earlier, learned.phase: scores}
+    rows = rows_of(table, parts)
     result: dict[str, Any] = {
         "model": config.model,
         "parameters": model.n_learned(),
-        "protocol": config.protocol if config.fold is None else "speaker",
+        "protocol": config.protocol if config.split is None else protocol_of(table, parts),
         "fold": config.fold,
         "seed": config.seed,
         "parts": part_facts(table, parts),
@@ -180,6 +182,7 @@ def run(
         },
         "real_time_factor": real_time_factor(model, table, parts["test"]),
         **learned.facts,
+        "audit": certificate(rows, audit(rows), listened=False),
         "test_by_phase": {phase: {key: its[key] for key in METRICS} for phase, its in phases.items()},
     }
     pictures = [*draw_scores(out, scores, task.title), *learned.pictures]
@@ -379,6 +382,15 @@ def divide(table: UtteranceTable, config: TrainConfig) -> dict[str, NDArray[np.i
     return parts
 
 
+def protocol_of(table: UtteranceTable, parts: Mapping[str, NDArray[np.int64]]) -> str:
+    """Of a split that came as a file: what the test part shares with the others."""
+    others = np.concatenate([parts["train"], parts["validation"]])
+    if set(table.speakers[parts["test"]]) & set(table.speakers[others]):
+        return "random"
+    corpora = table.columns["corpus"]
+    return "speaker" if set(corpora[parts["test"]]) & set(corpora[others]) else "corpus"
+
+
 def speakers_of(fold: str) -> list[str]:
     """The test speakers of a published fold, as corpus/speaker."""
     with (files("data_manifests") / "folds.csv").open() as file:
@@ -450,6 +462,8 @@ def describe(result: dict[str, Any], pictures: list[str]) -> str:
         "",
         f"{chosen}, chosen by UAR on the validation part "
         f"({100 * result['validation_uar']:.1f} %); the test part had no say in it.",
+        "",
+        f"Audit: {verdict(result['audit'])}",
         "",
         *(f"![{name.replace('_', ' ')}]({name}.png)" for name in pictures),
         "",

@@ -40,7 +40,7 @@ def run(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         ("pipelines.evaluate", ("nowhere",), "is missing"),
         ("pipelines.report", ("nowhere",), "is missing"),
         ("pipelines.compare", ("small",), "--store"),
-        ("pipelines.compare", ("smal", "--store", "nowhere.h5"), "imitated, small"),
+        ("pipelines.compare", ("smal", "--store", "nowhere.h5"), "imitated, leak_price, small"),
     ],
 )
 def test_an_error_is_one_sentence_and_exit_code_2(

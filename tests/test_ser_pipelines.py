@@ -80,6 +80,9 @@ def test_a_run_keeps_the_contract(run: Path, small_store: Path) -> None:
     assert {row["validation_uar"] for row in rows} >= {f"{result['validation_uar']}"}
     kept = read_json(run / "config.json")
     assert kept["config"]["seed"] == 0 and "torch" in kept["versions"]
+    assert (
+        result["audit"]["verdict"] == "clean" and "Audit: Nothing leaks." in (run / "README.md").read_text()
+    )
     with (run / "split.csv").open() as file:
         parts = Counter(row["part"] for row in csv.DictReader(file))
     assert parts == {"train": 32, "validation": 16, "test": 16}
