@@ -1,4 +1,4 @@
-"""The price of a leak: one model on test parts that share its speakers, none, no sentence, or not even a corpus.
+"""The price of a leak: one model on test parts that share its speakers, none, no sentence, not even a corpus.
 
 Made for RAVDESS and SAVEE; under the protocol corpus it learns from RAVDESS and is tested on SAVEE.
 """
