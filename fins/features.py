@@ -249,6 +249,15 @@ def mel_filters() -> Floats:
 
 
 @cache
+def mel_centres() -> Floats:
+    """(128,) Hz, where the bands of mel are centred."""
+    import librosa
+
+    edges = librosa.mel_frequencies(N_MELS + 2, fmin=0, fmax=SAMPLE_RATE / 2)
+    return edges[1:-1].astype(np.float32)
+
+
+@cache
 def chroma_filters() -> Floats:
     """(12, 1025), for a tuning of 0."""
     import librosa.filters

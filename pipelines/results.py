@@ -280,3 +280,11 @@ def check_out(folder: Path) -> None:
     """ValueError if what is written there would overwrite a run's own files."""
     if (folder / CONFIG).exists():
         raise ValueError(f"{folder} holds a run: choose another --out")
+
+
+def check_stores(paths: Sequence[Path]) -> None:
+    """ValueError if a store is given twice."""
+    whole = [path.resolve() for path in paths]
+    for path in whole:
+        if whole.count(path) > 1:
+            raise ValueError(f"the store {path} is given twice: once is enough")

@@ -26,6 +26,7 @@ from pipelines.results import (
     PREDICTIONS,
     SPLIT,
     answer,
+    check_stores,
     describe_scores,
     draw_scores,
     evenly_spread,
@@ -320,10 +321,7 @@ def check(config: TrainConfig) -> None:
     """ValueError for options that can't be meant."""
     if not config.store:
         raise ValueError("there is nothing to train on: give --store, made by pipelines.prepare")
-    paths = [path.resolve() for path in config.store]
-    for path in paths:
-        if paths.count(path) > 1:
-            raise ValueError(f"the store {path} is given twice: once is enough")
+    check_stores(config.store)
     if not 0 <= config.seed < 2**32:
         raise ValueError("--seed is at least 0 and below 2 ** 32")
     if config.frozen_epochs < 1 or config.batch_size < 2 or config.patience < 1:

@@ -41,6 +41,7 @@ def run(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         ("pipelines.report", ("nowhere",), "is missing"),
         ("pipelines.compare", ("small",), "--store"),
         ("pipelines.compare", ("smal", "--store", "nowhere.h5"), "imitated, leak_price, small"),
+        ("pipelines.explore", ("--store", "nowhere.h5"), "is missing"),
     ],
 )
 def test_an_error_is_one_sentence_and_exit_code_2(
@@ -65,6 +66,7 @@ def test_an_error_is_one_sentence_and_exit_code_2(
         "pipelines.evaluate",
         "pipelines.report",
         "pipelines.compare",
+        "pipelines.explore",
     ],
 )
 def test_help_tells_units_and_defaults(module: str) -> None:

@@ -11,7 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fins.audio import SAMPLE_RATE, WINDOW, cut_windows, read_audio
-from fins.features import FEATURES, compute_features, get_feature, librosa_feature, pitches
+from fins.features import (
+    FEATURES,
+    compute_features,
+    get_feature,
+    librosa_feature,
+    mel_centres,
+    mel_filters,
+    pitches,
+)
 from fins.synthetic import synthesise
 
 # of each feature's scale: 1e-4, as the closed forms promise
@@ -146,3 +154,8 @@ def test_bad_windows_and_names_are_refused() -> None:
         compute_features(np.full((1, WINDOW), np.nan))
     with pytest.raises(ValueError, match="the known ones are zcr, rms, chroma, mfcc, mel"):
         get_feature("loudness")
+
+
+def test_bands_of_mel_are_centred_where_they_weigh_most() -> None:
+    bins = mel_filters().argmax(axis=1) * SAMPLE_RATE / WINDOW
+    np.testing.assert_allclose(mel_centres(), bins, atol=SAMPLE_RATE / WINDOW)
