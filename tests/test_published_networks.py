@@ -66,7 +66,8 @@ def test_what_is_too_short_for_a_coefficient_ends_in_zeros() -> None:
     heard = torch.from_numpy(resample(make_signal(0, 8_000)))[:, 0][None]
     least = net.packet.least_samples()
     with torch.no_grad():
-        coefficients, counts = net.decompose(heard, torch.tensor([heard.shape[1]]))
+        padded = functional.pad(heard, (0, 500))
+        coefficients, counts = net.decompose(padded, torch.tensor([heard.shape[1]]))
         longer = functional.pad(heard - 0.1, (0, least - heard.shape[1]))
         torch.testing.assert_close(coefficients, net.packet(longer), **EXACT)
         assert counts.tolist() == [1] and net(batch_of(net, make_signal(0, 8_000)))[0].isfinite().all()
@@ -111,6 +112,7 @@ def test_the_cnn_lstm_is_its_published_layers(domain: Domain) -> None:
     n_frames, length = 55, {"time": 864, "frequency": 384}[domain]
     grid = {"center": False, "hop_length": 512}
     if domain == "time":
+        net.blocks[0][1].running_var *= 1e-4  # rates and levels are small
         zcr = librosa.feature.zero_crossing_rate(signal, frame_length=2048, **grid)
         forms = np.concatenate([zcr, librosa.feature.rms(y=signal, frame_length=2048, **grid)])
     else:
@@ -220,7 +222,7 @@ def test_parameters_by_the_publications_layers() -> None:
 
 def test_rows_are_fitted_into_a_length() -> None:
     lengths = torch.tensor([3, 10, 15, 6])
-    rows = torch.randn(4, 15, 2) * (torch.arange(15) < lengths[:, None])[..., None]
+    rows = torch.randn(4, 15, 2)
     fitted = fit_length(rows, lengths, 10)
     np.testing.assert_array_equal(fitted[0], np.pad(rows[0, :3], [(3, 4), (0, 0)]))
     assert (fitted[1] == rows[1, :10]).all() and (fitted[2] == rows[2, 2:12]).all()

@@ -63,6 +63,7 @@ def test_without_padding_kernels_stay_within_the_signal(
     assert bands.shape == expected.shape == (2, 2**depth, packet.count_coefficients(n_samples))
     np.testing.assert_allclose(bands, expected, atol=1e-5, rtol=1e-5)
     least = packet.least_samples()
+    assert [packet.count_coefficients(n) for n in (least - 1, least)] == [0, 1]
     assert packet(torch.zeros(1, least, dtype=torch.float64)).shape[2] == 1
     with pytest.raises(ValueError, match=f"at least {least} samples here, got {least - 1}"):
         packet(torch.zeros(1, least - 1))
