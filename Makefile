@@ -22,11 +22,12 @@ demo: install
 		--store demo/corpus.h5 --protocol speaker --minutes 1 --out demo/$$feature || exit 1; done
 	$(BIN)/python -m fins.report demo/mfcc demo/rms demo/zcr --out demo/report
 
+# a process a core, with one thread each: two that wait for each other's threads take longer than one
 test: install
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto
 
 test-all: install
-	$(BIN)/python -m pytest -q -m "slow or not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto -m "slow or not slow"
 
 check: install
 	$(BIN)/ruff check .

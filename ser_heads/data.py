@@ -17,6 +17,7 @@ from fins.features import compute_features
 from fins.store import EMOTIONS, Store, to_amplitude
 from ser_heads.augmentation import perturb
 
+OFFSET = 0.05  # of its deviation: of what a recording has a larger mean, the mean is taken away
 QUIET = 45.0  # dB below an utterance's loudest window: quieter ends are cut off
 
 
@@ -25,7 +26,7 @@ class UtteranceTable:
 
     columns : as in `Store.utterances`; store, row : (n,) where each utterance lies; names : "corpus/id";
     speakers : "corpus/speaker"; emotion : (n,) places in EMOTIONS
-    trimmed : leave out what is quiet at both ends
+    trimmed : leave out offsets, and what is quiet at both ends
     """
 
     def __init__(self, paths: Sequence[Path], trimmed: bool = True) -> None:
@@ -52,7 +53,7 @@ class UtteranceTable:
     def signal(self, utterance: int) -> Signal:
         """(n_samples,) float32 in [-1, 1), at least one window long."""
         signal = to_amplitude(self.stores[self.store[utterance]].signal(int(self.row[utterance])))
-        return trim(signal) if self.trimmed else signal
+        return trim(centre(signal)) if self.trimmed else signal
 
     def copy(self, utterance: int, number: int) -> Signal:
         """A perturbed copy of the signal, the signal itself for number 0; at least one window long."""
@@ -95,6 +96,12 @@ class ClosedForms:
             return self.table.stored_features(utterance, self.names)
         windows = cut_windows(self.table.copy(utterance, copy))
         return np.concatenate(list(compute_features(windows, self.names).values()), axis=1)
+
+
+def centre(signal: Signal) -> Signal:
+    """Without its mean, if that is worth it: an offset hides zero crossings and quiet ends alike."""
+    mean = signal.mean()
+    return signal - mean if abs(mean) > OFFSET * signal.std() else signal
 
 
 def trim(signal: Signal) -> Signal:

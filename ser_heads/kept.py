@@ -18,7 +18,7 @@ import numpy as np
 from fins.audio import Signal
 from fins.features import Floats
 from ser_heads.augmentation import PERTURBATION
-from ser_heads.data import QUIET, UtteranceTable
+from ser_heads.data import OFFSET, QUIET, UtteranceTable
 
 CHECKED = 3  # utterances that are computed again before kept arrays are trusted
 TOLERANCE = 1e-3  # of the largest value of an utterance
@@ -129,7 +129,7 @@ def kept_path(
     """Where the arrays of one of the stores are, beside it."""
     store = table.stores[number]
     versions = {name: its for name, its in store.file.attrs.items() if name.startswith("version_")}
-    copies = (n_copies, PERTURBATION, version("soxr"), table.trimmed, QUIET)
+    copies = (n_copies, PERTURBATION, version("soxr"), table.trimmed, OFFSET, QUIET)
     known = f"{made_by} {table.fact(number)} {versions} {copies}"
     key = hashlib.sha256(known.encode()).hexdigest()[:12]
     return store.path.with_name(f"{store.path.stem}.{kind}-{key}{ending}")

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import make_signal
+from conftest import make_recordings, make_signal
 
 from fins.audio import HOP, WINDOW
+from fins.store import Recording, write_store
 from ser_heads.attention import mask_until
 from ser_heads.augmentation import Augmentation, perturb
-from ser_heads.data import UtteranceTable, count_frames, length_batches, pad, random_batches, trim
+from ser_heads.data import UtteranceTable, centre, count_frames, length_batches, pad, random_batches, trim
 
 
 def tone(n: int, hertz: float = 440.0, amplitude: float = 0.5) -> np.ndarray:
@@ -44,6 +45,22 @@ def test_trim_leaves_what_is_45_db_down_out_and_less_in() -> None:
     loud, quiet = tone(10 * WINDOW), 10 ** (-44 / 20) * tone(10 * WINDOW)
     assert len(trim(np.concatenate([quiet, loud]))) == 20 * WINDOW
     assert len(trim(np.concatenate([quiet / 1.5, loud]))) < 12 * WINDOW
+
+
+def test_an_offset_is_taken_away_if_it_is_worth_it(tmp_path: Path) -> None:
+    speech = np.concatenate([np.zeros(30 * HOP), 0.2 * tone(40 * HOP), np.zeros(30 * HOP)])
+    recordings = make_recordings(2)
+    for place, offset in enumerate((0.05, 0.001)):
+        signal = ((speech + offset) * 32_768).round().astype(np.int16)
+        recordings[place] = Recording(recordings[place].utterance, signal, f"sha{place}")
+    write_store(tmp_path / "offset.h5", recordings)
+    with_offset, nearly_none = (UtteranceTable([tmp_path / "offset.h5"]).signal(place) for place in (0, 1))
+    assert abs(with_offset.mean()) < 2e-3 and len(with_offset) < 50 * HOP
+    stored = recordings[1].signal.astype(np.float32) / 32_768
+    np.testing.assert_array_equal(nearly_none, trim(stored))
+    untouched = UtteranceTable([tmp_path / "offset.h5"], trimmed=False).signal(0)
+    assert untouched.mean() == pytest.approx(0.05, abs=1e-3)
+    assert not centre(np.zeros(10, np.float32)).any()
 
 
 def test_trim_of_silence_and_of_a_short_signal() -> None:
