@@ -19,7 +19,9 @@ from ser_heads.references import (
     cnn_lstm,
     cnn_transformer,
     feature_cnn,
+    raw_cnn,
     spectral_svm,
+    spectrogram_cnn,
     wavelet_packet_net,
 )
 from ser_heads.references.cnn_transformer import Size
@@ -36,6 +38,8 @@ ModelName = Literal[
     "cnn_lstm_2d",
     "cnn_transformer",
     "spectral_svm",
+    "raw_cnn",
+    "spectrogram_cnn",
 ]
 OWN = ("mel", "rms", "zcr", "pitch")
 FINS_OF = {"fin": OWN, "fin_wavelet": OWN}
@@ -47,6 +51,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "cnn_lstm_2d": cnn_lstm.SETTINGS,
     "cnn_transformer": cnn_transformer.SETTINGS,
     "spectral_svm": spectral_svm.SETTINGS,
+    "raw_cnn": raw_cnn.SETTINGS,
+    "spectrogram_cnn": spectrogram_cnn.SETTINGS,
 }
 """Model → its own values of options, where they aren't the defaults: as a rule those published with it."""
 
@@ -123,6 +129,10 @@ def assemble(
         return cnn_transformer.CnnTransformer(config.size)
     if config.model == "spectral_svm":
         return spectral_svm.SpectralSvm()
+    if config.model == "raw_cnn":
+        return raw_cnn.RawCnn()
+    if config.model == "spectrogram_cnn":
+        return spectrogram_cnn.SpectrogramCnn()
     wavelets = None
     if config.model != "fin":
         wavelets = WaveletBranch(

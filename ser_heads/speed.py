@@ -14,7 +14,6 @@ from fins.audio import SAMPLE_RATE, cut_windows
 from fins.features import Floats, compute_features
 from ser_heads.base import UtteranceModel, spread_over
 from ser_heads.data import UtteranceTable
-from ser_heads.kept import KeptArrays
 from ser_heads.training import Feed
 
 TIMED = 8  # utterances
@@ -36,8 +35,9 @@ def real_time_factor(model: UtteranceModel, table: UtteranceTable, utterances: N
     """
     fresh = Afresh([store.path for store in table.stores], table.trimmed)
     feed, n_threads = Feed(model.cpu().eval(), fresh), torch.get_num_threads()
-    if isinstance(kept := feed.inputs, KeptArrays):
-        feed.inputs = lambda utterance, copy: kept.make(fresh.copy(utterance, copy))
+    make = getattr(feed.inputs, "make", None)  # where inputs are kept, what they are made by
+    if make is not None:
+        feed.inputs = lambda utterance, copy: make(fresh.copy(utterance, copy))
     chosen = spread_over(utterances, TIMED)[:TIMED]
     factors = []
     torch.set_num_threads(1)

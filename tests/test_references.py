@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import librosa
 import numpy as np
 import pytest
 import torch
-from conftest import make_signal
+from conftest import make_recordings, make_signal
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import recall_score
 from sklearn.preprocessing import StandardScaler
@@ -17,19 +22,28 @@ from sklearn.svm import SVC
 import pipelines.evaluate as evaluate
 import pipelines.train as train
 from fins.audio import SAMPLE_RATE
+from fins.networks import count_parameters
 from fins.runs import read_json
+from fins.store import EMOTIONS, write_store
 from pipelines.results import read_predictions
+from ser_heads.augmentation import Augmentation
+from ser_heads.base import UtteranceModel
 from ser_heads.data import Batch, UtteranceTable
+from ser_heads.kept import KEPT_FILES
 from ser_heads.models import load_model
+from ser_heads.references.raw_cnn import RawCnn
 from ser_heads.references.spectral_svm import (
     BANDS,
     FEATURES,
+    SpectralFeatures,
     SpectralSvm,
     SvmGrid,
     columns_of,
     spectral_features,
     tensors_of,
 )
+from ser_heads.references.spectrogram_cnn import SpectrogramCnn, SpectrogramImages, draw
+from ser_heads.speed import real_time_factor
 from ser_heads.training import Feed, Options
 
 
@@ -126,11 +140,14 @@ def fitted(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_fitted_run_says_what_each_feature_does(fitted: Path, small_store: Path, tmp_path: Path) -> None:
     result = read_json(fitted / "result.json")
-    assert set(result["by_feature"]) == set(FEATURES) and result["epochs"] == 12
+    assert tuple(result["by_feature"]) == FEATURES and result["epochs"] == 12
+    assert result["best_feature"] != FEATURES[-1]  # else the last to be judged would be the best by chance
     best = max(FEATURES, key=lambda name: result["by_feature"][name]["validation"]["uar"])
     chosen = result["by_feature"][result["best_feature"]]
     assert chosen["validation"]["uar"] == result["by_feature"][best]["validation"]["uar"]
     assert chosen["validation"]["uar"] == pytest.approx(result["validation_uar"])
+    assert chosen["test"]["confusion"] == result["confusion"]
+    assert chosen["test"]["confusion"] != result["by_feature"][FEATURES[-1]]["test"]["confusion"]
     assert chosen["test"]["uar"] == result["uar"] and result["test_by_phase"]["fitted"]["wa"] == result["wa"]
     assert result["parameters"] == load_model(fitted / "weights.safetensors")[0].n_learned() > 2_000
     text = (fitted / "README.md").read_text()
@@ -177,7 +194,9 @@ def test_the_grid_is_that_of_scikit_learn_and_test_has_no_say(
     assert found.stopped == "converged"
     hurried = model.fit(feed, parts, Options(copies=1, svm=SvmGrid(c=(0.1, 10.0))), seconds=0.0)
     assert hurried.stopped == "minutes" and len(hurried.rows) == 3
-    assert hurried.rows[0] != found.rows[0]  # copies are learned from
+    both = [spectral_features(table.copy(int(row), copy)) for copy in (0, 1) for row in parts["train"]]
+    expected = np.stack(both)[..., columns_of("sc")].astype(np.float64).mean(axis=0)
+    np.testing.assert_allclose(hurried.tensors["sc"]["mean"].reshape(200, 5), expected, atol=1e-6)
 
 
 def test_a_machine_whose_tensors_dont_fit_together(fitted: Path, tmp_path: Path) -> None:
@@ -199,3 +218,225 @@ def test_grids_that_cant_be_meant(small_store: Path, tmp_path: Path, grid: SvmGr
     with pytest.raises(ValueError, match=r"--svm\.c and --svm\.kernel"):
         train.main(train.with_settings("spectral_svm", store=(small_store,), out=tmp_path / "run", svm=grid))
     assert not (tmp_path / "run").exists()
+
+
+def batch_at(signals: np.ndarray) -> Batch:
+    n_samples = torch.full((len(signals),), signals.shape[1])
+    return Batch(n_samples, n_samples // 512, torch.arange(len(signals)) % 8, torch.from_numpy(signals))
+
+
+def settle(model: torch.nn.Module, batch: Batch) -> None:
+    """Give batch norms the moments of a batch, so that random weights leave something to tell apart."""
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm):
+            layer.momentum = 1.0
+    model.train()(batch)
+    model.eval()
+
+
+def test_the_raw_network_hears_three_seconds_at_the_level_of_training(small_store: Path) -> None:
+    table = UtteranceTable([small_store], trimmed=False)
+    model = RawCnn().eval()
+    rows = np.arange(20)
+    model.calibrate(Feed(model, table), rows)
+    together = np.concatenate([table.signal(int(row)) for row in rows]).astype(np.float64)
+    settle(model, batch_at(np.random.default_rng(0).normal(0, 0.1, (4, 66_330)).astype(np.float32)))
+    assert model.mean == pytest.approx(together.mean(), abs=1e-7)
+    assert model.deviation == pytest.approx(together.std(), rel=1e-5)
+    signals = np.stack([make_signal(seed, 70_000) for seed in range(2)])
+    later, earlier, scaled = signals.copy(), signals.copy(), 2 * signals + 0.1
+    later[:, 66_330:] += 0.5
+    earlier[:, 66_329:] += 0.5
+    with torch.no_grad():
+        logits = model(batch_at(signals))[0]
+        assert torch.equal(model(batch_at(later))[0], logits)
+        assert not torch.equal(model(batch_at(earlier))[0], logits)
+        assert (model(batch_at(scaled))[0] - logits).abs().max() > 1e-2
+        model.mean.mul_(2).add_(0.1)
+        model.deviation.mul_(2)
+        torch.testing.assert_close(model(batch_at(scaled))[0], logits, atol=1e-4, rtol=1e-4)
+
+
+def test_the_raw_network_is_laid_out_as_m11_with_half_of_the_channels() -> None:
+    # Dai and others 2017, table 1: 80/4, then 2, 2, 3 and 2 layers of 3 taps; each with a batch norm
+    channels = [1, 32, 32, 32, 64, 64, 128, 128, 128, 256, 256]
+    convolutions = 80 * 32 + sum(3 * one * other for one, other in itertools.pairwise(channels[1:]))
+    norms = 2 * sum(channels[1:])
+    dense = (256 + 1) * 64 + (64 + 1) * 8
+    model = RawCnn()
+    assert count_parameters(model) == convolutions + norms + dense
+    lengths = []
+    for layer in model.layers:
+        if isinstance(layer, torch.nn.MaxPool1d):
+            layer.register_forward_hook(lambda _, inputs, output: lengths.append(output.shape[2]))
+    model.eval()(batch_at(np.zeros((1, 66_330), np.float32)))
+    assert lengths == [4145, 1036, 259, 64]  # 16,583 places of the first layer, by fours
+
+
+def test_a_silent_corpus_has_a_level_too(tmp_path: Path) -> None:
+    silent = [replace(row, signal=np.zeros_like(row.signal)) for row in make_recordings(8)]
+    write_store(tmp_path / "silent.h5", silent)
+    table = UtteranceTable([tmp_path / "silent.h5"], trimmed=False)
+    model = RawCnn().eval()
+    model.calibrate(Feed(model, table), np.arange(8))
+    assert model(Feed(model, table).batch([0, 1], [0, 0]))[0].isfinite().all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_image_is_the_scaled_logarithm_of_librosas_mel_spectrogram() -> None:
+    signal = make_signal(3, 40_000)
+    mel = librosa.feature.melspectrogram(
+        y=signal.astype(np.float64), sr=SAMPLE_RATE, n_fft=2048, hop_length=330, n_mels=150, power=1
+    )
+    logarithm = np.log(mel + 1e-9)
+    expected = (logarithm - logarithm.min()) / (logarithm.max() - logarithm.min()) * 255
+    image = draw(signal)
+    assert image.dtype == np.uint8 and image.shape == (150, 122)
+    assert image.min() == 0 and image.max() == 255
+    np.testing.assert_allclose(image, np.floor(expected), atol=1)
+    assert (draw(np.zeros(40_000, np.float32)) == 0).all()
+
+
+def test_images_lie_in_folders_of_emotions_and_come_back_as_the_transform_has_them(tmp_path: Path) -> None:
+    store = tmp_path / "made.h5"
+    write_store(store, make_recordings(16))
+    table = UtteranceTable([store], trimmed=False)
+    images = SpectrogramImages(table)
+    (folder,) = tmp_path.glob("made.images-*")
+    assert {path.name for path in folder.iterdir()} == set(EMOTIONS)
+    for row in (0, 9):
+        path = folder / EMOTIONS[row % 8] / f"made-{row:03d}.png"
+        with Image.open(path) as image:
+            assert image.mode == "L"
+            np.testing.assert_array_equal(np.asarray(image), draw(table.signal(row)))
+            # torchvision's Resize((150, 50)), Grayscale, ToTensor and Normalize(0.5, 0.5), by hand
+            small = np.asarray(image.resize((50, 150), Image.Resampling.BILINEAR)).astype(np.float64)
+        np.testing.assert_allclose(images(row, 0), ((small / 255 - 0.5) / 0.5).T, atol=1e-6)
+    copied = Image.fromarray(draw(table.copy(3, 2))).resize((50, 150), Image.Resampling.BILINEAR)
+    np.testing.assert_allclose(images(3, 2), (np.asarray(copied).T / 255 - 0.5) / 0.5, atol=1e-6)
+
+
+def test_images_are_made_once_and_again_if_damaged(tmp_path: Path) -> None:
+    store = tmp_path / "made.h5"
+    write_store(store, make_recordings(8), {"identity": "first"})
+
+    def make() -> int:
+        done: list[int] = []
+        SpectrogramImages(UtteranceTable([store], trimmed=False), done.append)
+        return sum(done)
+
+    assert (make(), make()) == (8, 0)
+    (folder,) = tmp_path.glob("made.images-*")
+    (folder / "calm" / "made-001.png").unlink()  # none of those that are looked into
+    assert (make(), make()) == (8, 0)
+    (folder / "angry" / "made-000.png").write_bytes((folder / "neutral" / "made-005.png").read_bytes())
+    assert (make(), make()) == (8, 0)
+    (folder / "angry" / "made-000.png").write_bytes(b"no image")
+    assert (make(), make()) == (8, 0)
+    for number in range(KEPT_FILES):
+        write_store(store, make_recordings(8), {"identity": f"{number}"})
+        assert make() == 8
+        for age, path in enumerate(sorted(tmp_path.glob("made.images-*"), key=os.path.getmtime)):
+            os.utime(path, (1_000 * number + age, 1_000 * number + age))
+    assert len(list(tmp_path.glob("made.images-*"))) == KEPT_FILES and not folder.exists()
+    images = SpectrogramImages(UtteranceTable([store], trimmed=False))
+    shutil.rmtree(images.files[5].parent)
+    with pytest.raises(ValueError, match="missing or damaged: delete that folder"):
+        images(5, 0)
+
+
+def test_images_of_names_that_are_no_file_names_and_of_several_corpora(tmp_path: Path) -> None:
+    rows = make_recordings(8) + make_recordings(8, corpus="other")
+    ids = ["a/b", "a%2Fb", "..", 'c:"d"', "é", "x", "y", "z"] * 2
+    rows = [
+        replace(row, utterance=replace(row.utterance, id=its, emotion="sad"))
+        for row, its in zip(rows, ids, strict=True)
+    ]
+    write_store(tmp_path / "both.h5", rows)
+    table = UtteranceTable([tmp_path / "both.h5"], trimmed=False)
+    images = SpectrogramImages(table)
+    (folder,) = tmp_path.glob("both.images-*")
+    assert len(list((folder / "sad").glob("*.png"))) == 16
+    for row in range(16):
+        np.testing.assert_array_equal(np.asarray(Image.open(images.files[row])), draw(table.signal(row)))
+
+
+def test_augmented_images() -> None:
+    torch.manual_seed(0)
+    model = SpectrogramCnn().eval()
+    seen: list[torch.Tensor] = []
+    model.layers.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][:, 0].transpose(1, 2)))
+    images = torch.rand(4, 50, 150) * 2 - 1
+    batch = Batch(torch.full((4,), 27_136), torch.full((4,), 50), torch.arange(4), inputs=images)
+    off = Augmentation(stretch=1.0, n_masks=0, mixup=0.0)
+    for augmentation in (
+        off,
+        replace(off, stretch=1.5),
+        replace(off, n_masks=2, masked_time=0.5),
+        replace(off, mixup=1.0),
+    ):
+        with torch.no_grad():
+            _, targets = model(batch, augmentation, torch.Generator().manual_seed(2))
+        torch.testing.assert_close(targets.sum(dim=1), torch.ones(4))
+    same, stretched, masked, mixed = seen[:4]
+    assert torch.equal(same, images)
+    ended = (stretched == -1).all(dim=2).sum(dim=1)  # columns of black behind one that was made shorter
+    assert stretched.shape == images.shape and ended.max() > 3 and ended.min() == 0
+    assert (stretched[:, 0] == images[:, 0]).all()
+    for seed in range(8):
+        with torch.no_grad():
+            model(
+                replace(batch, inputs=images[:1], emotion=batch.emotion[:1]),
+                replace(off, stretch=2.0),
+                torch.Generator().manual_seed(seed),
+            )
+    lengths = [int((its[0] != -1).all(dim=1).sum()) for its in seen[4:]]
+    assert min(lengths) < 45 and max(lengths) == 50
+    assert all((its[0, n:] == -1).all() for its, n in zip(seen[4:], lengths, strict=True))
+    changed = masked != images
+    assert (masked[changed] == 0).all() and changed.any(dim=2).any() and not changed.all()
+    assert (targets.max(dim=1).values < 1).any()
+    # emotions are the images' own numbers here, so the targets say which ones were mixed
+    torch.testing.assert_close(mixed, torch.einsum("ij,jtf->itf", targets[:, :4], images))
+
+
+@pytest.mark.parametrize("model", [SpectralSvm(), SpectrogramCnn()])
+def test_what_is_prepared_is_there(model: UtteranceModel, tmp_path: Path) -> None:
+    write_store(tmp_path / "made.h5", make_recordings(8))
+    table = UtteranceTable([tmp_path / "made.h5"], trimmed=False)
+    done: list[int] = []
+    model.prepare(table, done.append)
+    assert sum(done) == 8
+    model.prepare(table, done.append)
+    assert sum(done) == 8 and model.inputs(table) is not None
+
+
+@pytest.mark.parametrize(
+    ("model", "kept"), [(SpectralSvm(), SpectralFeatures), (SpectrogramCnn(), SpectrogramImages)]
+)
+def test_the_time_of_an_answer_is_not_that_of_reading_what_is_kept(
+    model: UtteranceModel, kept: type, small_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(self: object, utterance: int, copy: int) -> None:
+        raise AssertionError("kept inputs were read")
+
+    monkeypatch.setattr(kept, "__call__", read)
+    table = UtteranceTable([small_store], trimmed=False)
+    assert real_time_factor(model, table, np.arange(8)) > 0
+
+
+def test_whether_to_augment_is_a_matter_of_flags(small_store: Path, tmp_path: Path) -> None:
+    off = Augmentation(stretch=1.0, n_masks=0, mixup=0.0)
+    quick = {"store": (small_store,), "frozen_epochs": 2, "copies": 1}
+    train.main(train.with_settings("spectrogram_cnn", **quick, out=tmp_path / "on"))
+    train.main(
+        train.with_settings(
+            "spectrogram_cnn", **{**quick, "copies": 0}, augmentation=off, out=tmp_path / "off"
+        )
+    )
+    one, other = (read_json(tmp_path / name / "config.json")["config"] for name in ("on", "off"))
+    assert {key for key in one if one[key] != other[key]} == {"copies", "augmentation"}
+    evaluate.main(evaluate.EvaluateConfig((tmp_path / "on",), (small_store,), tmp_path / "same"))
+    said, again = (read_predictions(tmp_path / name) for name in ("on", "same"))
+    order = [again.names.index(name) for name in said.names]
+    np.testing.assert_allclose(said.probabilities, again.probabilities[order], atol=2e-6)

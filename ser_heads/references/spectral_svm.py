@@ -167,16 +167,11 @@ class SpectralSvm(UtteranceModel):
             raise ValueError("the tensors of a support vector machine don't fit together")
 
     def prepare(self, table: UtteranceTable, progress: Progress) -> None:
-        keep_features(table, progress).close()
+        SpectralFeatures(table, progress).close()
 
     def inputs(self, table: UtteranceTable) -> Inputs:
         """(200, 15): centroids, bandwidths and energies of the five bands."""
-        kept = keep_features(table)
-
-        def features(utterance: int, copy: int) -> Floats:
-            return kept(utterance, 0) if copy == 0 else spectral_features(table.copy(utterance, copy))
-
-        return features
+        return SpectralFeatures(table)
 
     def hears_signal(self, frozen: bool) -> bool:
         return False
@@ -281,11 +276,17 @@ def tensors_of(
     }
 
 
-def keep_features(table: UtteranceTable, progress: Progress = ignore) -> KeptArrays:
-    """The features of every utterance of a table as it was recorded, beside its stores."""
-    made_by = f"{N_FFT} {HOP} {N_FRAMES} {N_MELS} {BANDS} {version('librosa')}"
-    n_outputs = len(FEATURES) * len(BANDS)
-    return KeptArrays(table, "spectral", made_by, spectral_features, n_outputs, progress=progress)
+class SpectralFeatures(KeptArrays):
+    """(utterance, copy) → (200, 15) float32: of recordings kept beside the stores, of copies made when they
+    are asked for."""
+
+    def __init__(self, table: UtteranceTable, progress: Progress = ignore) -> None:
+        made_by = f"{N_FFT} {HOP} {N_FRAMES} {N_MELS} {BANDS} {version('librosa')}"
+        n_outputs = len(FEATURES) * len(BANDS)
+        super().__init__(table, "spectral", made_by, spectral_features, n_outputs, progress=progress)
+
+    def __call__(self, utterance: int, copy: int) -> Floats:
+        return self.make(self.table.copy(utterance, copy)) if copy else super().__call__(utterance, 0)
 
 
 def spectral_features(signal: Signal) -> Floats:
