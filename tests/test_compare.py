@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.image import imread
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
@@ -26,6 +27,7 @@ from pipelines.results import answer, evenly_spread, read_predictions
 from pipelines.sweeps import read_sweep
 from ser_heads.data import UtteranceTable
 from ser_heads.models import ModelName, load_model
+from ser_heads.speed import real_time_factor
 from ser_heads.training import Feed, Training, predict
 
 TINY = """Two heads <b>on</b> | few epochs.'''
@@ -238,6 +240,10 @@ def test_a_killed_sweep_goes_on_to_the_same_table(
     after = read_json(again / "result.json")
     assert [timeless(row) for row in after["runs"]] == [timeless(row) for row in before["runs"]]
     assert after["failed"] == before["failed"]
+    for row in after["runs"]:
+        one, other = (folder / row["folder"] / "predictions.csv" for folder in (made, again))
+        assert one.read_text() == other.read_text()
+        assert compare.read_history(one.parent) == compare.read_history(other.parent)
     # what another command made isn't mixed with it
     with pytest.raises(ValueError, match="holds another run"):
         compare.main(CompareConfig(config.sweep, config.store, minutes=9, out=again))
@@ -346,3 +352,33 @@ def test_the_sweeps_of_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert {its.emotions for its in four} == {("angry", "calm", "happy", "sad")}
     assert (len(cells), len(four)) == (8, 12)
+
+
+def test_an_answer_is_timed_without_what_is_kept(
+    made: Path, small_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, _, _ = load_model(made / "computed-seed0" / "weights.safetensors")
+    table = UtteranceTable([small_store], trimmed=False)
+    heard: list[int] = []
+    signal = UtteranceTable.signal
+    monkeypatch.setattr(UtteranceTable, "stored_features", None)
+    monkeypatch.setattr(UtteranceTable, "signal", lambda its, row: heard.append(row) or signal(its, row))
+    clock = iter(np.cumsum([0, 9, 0, 1, 0, 2, 0, 6]))  # seconds; the first answer warms up
+    monkeypatch.setattr("ser_heads.speed.time.perf_counter", lambda: float(next(clock)))
+    n_threads = torch.get_num_threads()
+    factor = real_time_factor(model, table, np.array([3, 8, 13]))
+    seconds = table.columns["n_samples"][[3, 8, 13]] / 22_050
+    assert factor == pytest.approx(np.median(np.array([1, 2, 6]) / seconds))
+    assert heard == [3, 3, 8, 13] and torch.get_num_threads() == n_threads
+
+
+def test_mean_and_deviation_over_seeds() -> None:
+    kind = {"model": "fin", "protocol": "speaker", "fold": None, "labels": ["angry", "sad"]}
+    rows = [
+        {"name": name, **kind, "by_part": {"test": dict.fromkeys(compare.SHOWN, value)}}
+        for name, value in (("a", 0.2), ("b", 0.5), ("a", 0.4), ("a", 0.6))
+    ]
+    best, other = compare.over_seeds(rows)
+    assert (best["name"], best["n_seeds"], best["uar"]) == ("b", 1, {"mean": 0.5, "deviation": None})
+    assert (other["name"], other["n_seeds"]) == ("a", 3)
+    assert other["uar"] == pytest.approx({"mean": 0.4, "deviation": 0.2})  # of a sample: of 3, by 2
