@@ -92,6 +92,7 @@ class State:
 
     phase: Phase = "frozen"
     epoch: int = 0  # of this phase, under way
+    n_steps: int = 0  # of both phases
     seconds: float = 0.0  # spent in all tries
     phase_seconds: float = 0.0  # of them in this phase
     best_uar: float = -1.0
@@ -359,12 +360,14 @@ class Training:
         self.optimizer.step()
         if self.model.fins is not None:
             self.model.fins.hold()
+        self.state.n_steps += 1
+        share = averaging(self.state.n_steps)
         with torch.no_grad():
             for average, new in zip(
                 self.average.state_dict().values(), self.model.state_dict().values(), strict=True
             ):
                 if average.dtype.is_floating_point:
-                    average.lerp_(new, 1 - AVERAGING)
+                    average.lerp_(new, 1 - share)
                 else:
                     average.copy_(new)
         return float(loss.detach())
@@ -426,6 +429,11 @@ class Training:
         self.average.load_state_dict(named["average"])
         self.best, self.frozen_best = named["best"], named["frozen_best"]
         restore_moments(self.optimizer, tensors)
+
+
+def averaging(n_steps: int) -> float:
+    """What the average keeps of itself at a step: less in the first ones, whose weights are still random."""
+    return min(AVERAGING, n_steps / (n_steps + 9))
 
 
 def optimizer_of(name: str, groups: list[dict[str, Any]], rate: float) -> torch.optim.Optimizer:

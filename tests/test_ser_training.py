@@ -17,7 +17,7 @@ from ser_heads.classifier import Classifier
 from ser_heads.data import UtteranceTable
 from ser_heads.fin_branch import FrozenOutputs
 from ser_heads.models import ModelConfig, ModelName, build_model
-from ser_heads.training import Epoch, Feed, Options, State, Training, balance, predict, rate_factor
+from ser_heads.training import Epoch, Feed, Options, State, Training, averaging, balance, predict, rate_factor
 
 QUICK = Options(
     frozen_epochs=4,
@@ -270,6 +270,14 @@ def test_other_optimizers_train_and_go_on_where_they_were(
     }
     for key, tensor in whole.model.state_dict().items():
         torch.testing.assert_close(again.model.state_dict()[key], tensor, atol=0, rtol=0)
+
+
+def test_an_average_forgets_random_weights_soon_and_is_a_moving_one_later() -> None:
+    kept = [1.0]  # of the weights before the first step
+    for step in range(1, 2_001):
+        kept.append(kept[-1] * averaging(step))
+    assert kept[30] < 1e-6 and averaging(10_000) == 0.99
+    assert kept[2_000] / kept[1_000] == pytest.approx(0.99**1_000)
 
 
 def test_rates_are_those_of_one_cycle() -> None:
