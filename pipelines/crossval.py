@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +17,7 @@ from fins.splits import fold_utterances, split_at_speakers
 from pipelines import train
 from pipelines.evaluate import collect, describe
 from pipelines.results import PREDICTIONS, check_out, draw_scores, read_result, scores_of, write_split
-from pipelines.train import TrainConfig
+from pipelines.train import TrainConfig, published_folds
 from ser_heads.data import UtteranceTable
 from ser_heads.models import ModelConfig, build_model
 
@@ -94,16 +92,15 @@ def divide(
     """Of each fold its name, and its parts or the published fold that it is."""
     columns = table.columns
     if config.folds == "published":
-        corpora = set(columns["corpus"])
-        with (files("data_manifests") / "folds.csv").open() as file:
-            known = dict.fromkeys((row["corpus"], row["fold"]) for row in csv.DictReader(file))
-        chosen = [its for its in known if its[0] in corpora]
-        if len({corpus for corpus, _ in chosen}) != 1:
+        stored = set(columns["corpus"])
+        chosen = [fold for fold in published_folds() if fold.split(":")[0] in stored]
+        n_corpora = len({fold.split(":")[0] for fold in chosen})
+        if n_corpora != 1:
             raise ValueError(
-                f"the stores need to have one corpus with published folds, and have {len(chosen)} folds of "
-                f"{len({corpus for corpus, _ in chosen})}: choose --folds speaker, or a --fold at a time"
+                f"the stores need to have one corpus with published folds, and have {n_corpora}: choose "
+                "--folds speaker, or a --fold at a time"
             )
-        yield from ((f"fold-{number}", None, f"{corpus}:{number}") for corpus, number in chosen)
+        yield from ((f"fold-{fold.split(':')[1]}", None, fold) for fold in chosen)
         return
     testing = np.zeros(len(table), dtype=bool)
     left = dict(columns)

@@ -391,13 +391,20 @@ def protocol_of(table: UtteranceTable, parts: Mapping[str, NDArray[np.int64]]) -
 
 def speakers_of(fold: str) -> list[str]:
     """The test speakers of a published fold, as corpus/speaker."""
+    folds = published_folds()
+    if fold not in folds:
+        raise ValueError(f"there is no fold {fold!r}: the known ones are {', '.join(folds)}")
+    return folds[fold]
+
+
+def published_folds() -> dict[str, list[str]]:
+    """Published folds as corpus:number → their test speakers as corpus/speaker."""
+    folds: dict[str, list[str]] = {}
     with (files("data_manifests") / "folds.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    chosen = [f"{row['corpus']}/{row['speaker']}" for row in rows if f"{row['corpus']}:{row['fold']}" == fold]
-    if not chosen:
-        known = dict.fromkeys(f"{row['corpus']}:{row['fold']}" for row in rows)
-        raise ValueError(f"there is no fold {fold!r}: the known ones are {', '.join(known)}")
-    return chosen
+        for row in csv.DictReader(file):
+            fold = folds.setdefault(f"{row['corpus']}:{row['fold']}", [])
+            fold.append(f"{row['corpus']}/{row['speaker']}")
+    return folds
 
 
 def frozen_outputs(model: UtteranceModel, table: UtteranceTable, n_copies: int) -> FrozenOutputs | None:
