@@ -13,6 +13,12 @@ from fins.audio import SAMPLE_RATE, WINDOW, Signal, quantise, read_audio
 from fins.store import EMOTIONS, Recording, Utterance, write_store
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Have librosa compile what it keeps: by several processes at once, kept code may crash ever after."""
+    if not hasattr(config, "workerinput"):
+        import librosa.util.utils  # noqa: F401
+
+
 @pytest.fixture(scope="session")
 def corpora() -> Path:
     """The folder of real corpora; skips where FIN_SER_CORPORA names none."""
