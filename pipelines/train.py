@@ -255,6 +255,7 @@ def train_in_epochs(task: Task, frozen: FrozenOutputs | None, asked: dict[str, A
     plot_learning_curves(out / "learning_curves.png", [asdict(row) for row in state.history], task.title)
     facts = {
         "seconds": round(state.seconds, 1),
+        "mixed_precision": training.mixed,
         "stopped": state.stopped,
         "epochs": len(state.history),
         "best_epoch": state.best_epoch,

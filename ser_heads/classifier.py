@@ -109,8 +109,9 @@ class Scaling(nn.Module):
         return torch.cat(parts, dim=-1)
 
     def forward(self, outputs: Tensor, mask: Tensor) -> Tensor:
-        """0 where the mask shows padding."""
-        return (self.levelled(outputs, mask) - self.mean) / self.deviation * mask[..., None]
+        """0 where the mask shows padding. Always in float32: half of its digits would blur the pitch."""
+        with torch.autocast(outputs.device.type, enabled=False):
+            return (self.levelled(outputs, mask) - self.mean) / self.deviation * mask[..., None]
 
     def calibrate(self, mean: Tensor, deviation: Tensor) -> None:
         """Of levelled frames, (n_features,) each; what doesn't vary is left as it is."""

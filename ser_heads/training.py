@@ -188,6 +188,7 @@ class Training:
 
     parts : part → (n,) utterances of the table; the test part is never touched
     frozen : what frozen FINs make of utterances; None where nothing is frozen
+    Steps are in mixed precision where the machine is made for it; all that is said of utterances is in float32.
     Validation chooses the epoch: by UAR, and by the loss among equals. The second phase starts from the best
     of the first, which stands until an epoch does better. Raises ValueError if the loss is no finite number.
     """
@@ -206,6 +207,7 @@ class Training:
     ) -> None:
         self.model, self.table, self.parts, self.options = model.to(device), table, parts, options
         self.frozen, self.checkpoint, self.device, self.seed = frozen, checkpoint, device, seed
+        self.mixed = multiplies_bfloat16(device)
         self.seconds = seconds
         self.state = State()
         known = np.unique(table.emotion[parts["train"]])
@@ -348,7 +350,7 @@ class Training:
                 state.stopped = "epochs"
 
     def _step(self, batch: Batch, generator: torch.Generator) -> float:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):
             logits, targets = self.model(batch, self.options.augmentation, generator)
         loss = self._loss(logits.float(), targets)
         penalty = self.model.penalty()
@@ -429,6 +431,14 @@ class Training:
         self.average.load_state_dict(named["average"])
         self.best, self.frozen_best = named["best"], named["frozen_best"]
         restore_moments(self.optimizer, tensors)
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the machine has instructions for products of bfloat16, which halve the time of a step."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    can = getattr(torch.cpu, "get_capabilities", dict)()  # not known before torch 2.10
+    return bool(can.get("avx512_bf16") or can.get("amx_bf16"))
 
 
 def averaging(n_steps: int) -> float:

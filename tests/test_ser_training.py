@@ -345,3 +345,27 @@ def test_a_stretch_of_a_long_utterance_is_the_same_for_outputs_and_signal(table:
         places = range(len(values) - 4)
         starts |= {place for place in places if (values[place : place + 5] == cut.outputs[0].numpy()).all()}
     assert len(starts) > 3
+
+
+def test_mixed_precision_steps_like_the_whole_one_and_leaves_float32(
+    table: UtteranceTable, tmp_path: Path
+) -> None:
+    losses, dtypes, heard = {}, set(), []
+    for mixed in (False, True):
+        training = training_of(table, tmp_path / f"{mixed}", config=ModelConfig("fin", fins=("mel", "pitch")))
+        training.mixed = mixed
+        assert isinstance(training.model, Classifier) and training.model.scaling is not None
+        for module in training.model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0  # of shorter numbers it draws others
+        training.model.scaling.register_forward_hook(lambda *its: heard.append(its[2]))
+        rng = np.random.default_rng(0)
+        generator = torch.Generator().manual_seed(0)
+        batch = training.feed.batch(parts_of(table)["train"][:16], [0] * 16, 100, rng)
+        torch.manual_seed(0)
+        losses[mixed] = [training._step(batch, generator) for _ in range(3)]
+        dtypes |= {tensor.dtype for tensor in training.model.state_dict().values()}
+    assert dtypes == {torch.float32, torch.int64}
+    assert (heard[0] == heard[3]).all()  # what FINs say loses no digit
+    assert losses[True] != losses[False]
+    np.testing.assert_allclose(losses[True], losses[False], rtol=0.02)
