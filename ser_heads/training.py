@@ -188,7 +188,7 @@ class Training:
 
     parts : part → (n,) utterances of the table; the test part is never touched
     frozen : what frozen FINs make of utterances; None where nothing is frozen
-    Steps are in mixed precision where the machine is made for it; all that is said of utterances is in float32.
+    Steps are in mixed precision where the machine is made for it; what is said of utterances is in float32.
     Validation chooses the epoch: by UAR, and by the loss among equals. The second phase starts from the best
     of the first, which stands until an epoch does better. Raises ValueError if the loss is no finite number.
     """
