@@ -437,7 +437,7 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether the machine has instructions for products of bfloat16, which halve the time of a step."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
-    can = getattr(torch.cpu, "get_capabilities", dict)()  # not known before torch 2.10
+    can: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # not known before torch 2.10
     return bool(can.get("avx512_bf16") or can.get("amx_bf16"))
 
 
