@@ -259,7 +259,7 @@ def train_in_epochs(task: Task, frozen: FrozenOutputs | None, asked: dict[str, A
         "stopped": state.stopped,
         "epochs": len(state.history),
         "best_epoch": state.best_epoch,
-        "validation_uar": state.best_uar,
+        "validation_uar": state.history[state.best_epoch - 1].validation_uar,
         "best_phase": state.history[state.best_epoch - 1].phase,
     }
     phase = "finetuned" if finetuned else "frozen"

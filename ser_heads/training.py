@@ -28,6 +28,7 @@ Phase = Literal["frozen", "finetuned"]
 Stop = Literal["", "converged", "epochs", "minutes"]
 WARM_UP = 0.15  # share of a phase in which the rate rises; then it falls to zero along a cosine
 AVERAGING = 0.99  # of the weights that are validated, tested and kept: a moving average over steps
+RECENT = 5  # epochs whose UAR together says how good the last one is: of few speakers a single one is chance
 LARGEST_GRADIENT = 5.0  # length of all gradients together
 EVALUATION_BATCH, EVALUATION_SAMPLES = 64, 64 * 5 * SAMPLE_RATE  # utterances, and samples in all
 FROZEN_SHARE = 0.6  # of a budget of time, where a second phase follows
@@ -58,7 +59,7 @@ class Options:
     focusing: float = 2.0
     """Exponent of the focal loss."""
     class_weights: float = 0.5
-    """Exponent of an emotion's inverse frequency in its corpus: 0 for equal weights, 1 for the inverse."""
+    """Exponent of the inverse frequency of an emotion in a corpus: 0 for equal weights, 1 for the inverse."""
     label_smoothing: float = 0.1
     """Share of a target that is spread over all emotions."""
     copies: int = 6
@@ -69,7 +70,7 @@ class Options:
     """Weight of the wavelet kernels' distance from perfect reconstruction."""
     svm: SvmGrid = field(default_factory=SvmGrid)
     """Of spectral_svm; of what is above it takes copies and class weights."""
-    patience: int = 20
+    patience: int = 30
     """Epochs without a better validation after which a phase ends."""
 
 
@@ -95,7 +96,7 @@ class State:
     n_steps: int = 0  # of both phases
     seconds: float = 0.0  # spent in all tries
     phase_seconds: float = 0.0  # of them in this phase
-    best_uar: float = -1.0
+    best_uar: float = -1.0  # mean of recent epochs, at the best of them
     best_loss: float = math.inf
     best_epoch: int = 0  # over both phases, as in the history
     since_best: int = 0
@@ -189,8 +190,9 @@ class Training:
     parts : part → (n,) utterances of the table; the test part is never touched
     frozen : what frozen FINs make of utterances; None where nothing is frozen
     Steps are in mixed precision where the machine is made for it; what is said of utterances is in float32.
-    Validation chooses the epoch: by UAR, and by the loss among equals. The second phase starts from the best
-    of the first, which stands until an epoch does better. Raises ValueError if the loss is no finite number.
+    Validation chooses the epoch: by the mean UAR of the last five, and by its own loss among equals. The
+    second phase starts from the best of the first, which stands until an epoch does better. Raises ValueError
+    if the loss is no finite number.
     """
 
     def __init__(
@@ -336,8 +338,9 @@ class Training:
                 uar,
             )
         )
-        if (uar, -loss) > (state.best_uar, -state.best_loss):
-            state.best_uar, state.best_loss, state.since_best = uar, loss, 0
+        recent = float(np.mean([row.validation_uar for row in state.history[-RECENT:]]))
+        if (recent, -loss) > (state.best_uar, -state.best_loss):
+            state.best_uar, state.best_loss, state.since_best = recent, loss, 0
             state.best_epoch = len(state.history)
             self.best = _copy(self.average)
         else:
@@ -455,15 +458,14 @@ def optimizer_of(name: str, groups: list[dict[str, Any]], rate: float) -> torch.
 def balance(table: UtteranceTable, training: NDArray[np.int64], exponent: float) -> NDArray[np.float32]:
     """(n_utterances,): what each counts in the loss, by how often its emotion occurs in its corpus.
 
-    The weights are (mean count of the corpus's emotions / count of this one) ** exponent, so that of two
-    corpora neither says how likely an emotion is; utterances that don't train count 1.
+    The weights are (mean count of an emotion in a corpus / count of this one) ** exponent, so that no corpus
+    says how likely an emotion is, and a small one is heard too; utterances that don't train count 1.
     """
     weights = np.ones(len(table), np.float32)
-    corpora = table.columns["corpus"]
-    for corpus in set(corpora[training]):
-        rows = training[corpora[training] == corpus]
-        _, places, counts = np.unique(table.emotion[rows], return_inverse=True, return_counts=True)
-        weights[rows] = ((counts.mean() / counts) ** exponent)[places]
+    cells = np.char.add(table.columns["corpus"][training].astype(str), "/")
+    cells = np.char.add(cells, table.emotion[training].astype(str))
+    _, places, counts = np.unique(cells, return_inverse=True, return_counts=True)
+    weights[training] = ((counts.mean() / counts) ** exponent)[places]
     return weights
 
 
