@@ -270,6 +270,22 @@ def prune(fin: MelFin) -> None:
     fin.bands = PrunedBandWeights.of(fin.bands)
 
 
+def permute_bins(fin: nn.Module, seed: int) -> None:
+    """Make each band one of other bins, drawn at random, as if it had learned from such targets.
+
+    Learning from noise treats all bins alike, so that nothing has to be learned anew. Raises ValueError for
+    a FIN whose bands aren't learned as a table.
+    """
+    table = fin.table() if isinstance(fin, SpectralFin) else None
+    if not isinstance(table, BandWeights):
+        raise ValueError("only compact FINs of mel, mfcc and chroma have bands whose bins can be shuffled")
+    bins = bin_of_power()
+    order = torch.randperm(N_BINS, generator=torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        whole = table.weights.new_zeros(len(table.weights), N_BINS).index_add(1, bins, table.weights)
+        table.weights.copy_(whole[:, order[bins]] / torch.bincount(bins)[bins])
+
+
 def _scale_of(filters: np.ndarray) -> Tensor:
     return torch.from_numpy(np.linalg.norm(filters, axis=1)).float() * HANN_ENERGY
 

@@ -165,6 +165,29 @@ def split_at_speakers(utterances: dict[str, NDArray], held_out: Collection[str],
     return _with_copies(utterances, parts)
 
 
+def keep_speakers(
+    utterances: dict[str, NDArray], parts: NDArray, share: float, seed: int
+) -> NDArray[np.object_]:
+    """The parts, where only a share of each corpus's training speakers trains and the others are "unused".
+
+    share : above 0 to 1; the number is rounded, but of the corpus with the most one is left. Those of a
+        smaller share are among those of a larger one
+    """
+    speakers = np.array([f"{c}/{s}" for c, s in _columns(utterances, "corpus", "speaker")], dtype=object)
+    training: dict[str, list[str]] = {}
+    for speaker in sorted(set(speakers[parts == "train"])):
+        training.setdefault(speaker.rsplit("/", 1)[0], []).append(speaker)
+    most = max(training.values(), key=len, default=[])
+    rng = np.random.default_rng(seed)
+    kept: set[str] = set()
+    for members in training.values():
+        order = rng.permutation(len(members))
+        n = int(share * len(members) + 0.5)
+        kept |= {members[place] for place in order[: max(n, 1) if members is most else n]}
+    left_out = (parts == "train") & ~np.isin(speakers, list(kept))
+    return np.where(left_out, "unused", parts)
+
+
 def _with_copies(utterances: dict[str, NDArray], parts: NDArray) -> NDArray:
     """The parts of originals, and of augmented copies as their originals train or don't; ValueError if a file
     that is in one part is byte-identical to one in another."""

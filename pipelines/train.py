@@ -19,7 +19,7 @@ from tqdm import tqdm
 from fins.checkpoints import WEIGHTS
 from fins.command import run_command
 from fins.runs import HISTORY, RESULT, begin_run, held, look_up_run, write_history, write_json
-from fins.splits import PARTS, Protocol, split_at_speakers, split_utterances
+from fins.splits import PARTS, Protocol, keep_speakers, split_at_speakers, split_utterances
 from fins.store import EMOTIONS
 from pipelines.audit import audit, certificate, rows_of, verdict
 from pipelines.results import (
@@ -82,6 +82,8 @@ class TrainConfig(ModelConfig, Options):
     stores, train, and a tenth of them validates."""
     split: Path | None = None
     """A split.csv that another run has written, or one like it, in place of a protocol's own."""
+    training_speakers: float = 1.0
+    """Share of each corpus's training speakers that train; the others are left out."""
     seed: int = 0
     """Of the split, the weights, and all that is drawn in training."""
     minutes: float | None = None
@@ -148,7 +150,9 @@ def run(
         print(f"{config.model}: {model.n_learned():,} parameters; on {device}")
     for part, facts in part_facts(table, parts).items():
         print(f"{part}: {facts['n_utterances']:,} utterances of {len(facts['speakers'])} speakers")
-    frozen = frozen_outputs(model, table, config.copies)
+    if config.frozen_epochs == 0 and model.by_gradient and model.fins is None:
+        raise ValueError(f"{config.model} has no FINs to finetune: --frozen-epochs is at least 1")
+    frozen = frozen_outputs(model, table, config.copies) if config.frozen_epochs else None
     prepare_inputs(model, table)
     known = [emotion for emotion in EMOTIONS if emotion in table.columns["emotion"][parts["train"]]]
     task = Task(config, out, model, headers, table, parts, known, device, started)
@@ -244,7 +248,7 @@ def train_in_epochs(task: Task, frozen: FrozenOutputs | None, asked: dict[str, A
 
     finetuned = any(row.phase == "finetuned" for row in state.history)
     earlier = {}
-    if finetuned:
+    if finetuned and training.frozen_best:
         model.load_state_dict(training.frozen_best)
         save_model(
             out / FROZEN_WEIGHTS, model.state_dict(), part_of(config, ModelConfig), task.headers, task.known
@@ -325,15 +329,21 @@ def check(config: TrainConfig) -> None:
     check_stores(config.store)
     if not 0 <= config.seed < 2**32:
         raise ValueError("--seed is at least 0 and below 2 ** 32")
-    if config.frozen_epochs < 1 or config.batch_size < 2 or config.patience < 1:
-        raise ValueError("--frozen-epochs and --patience are at least 1, --batch-size at least 2")
-    if config.finetuned_epochs < 0 or config.copies < 0:
-        raise ValueError("--finetuned-epochs and --copies are at least 0")
+    if not 0 < config.training_speakers <= 1:
+        raise ValueError("--training-speakers is a share, above 0 and at most 1")
+    if config.batch_size < 2 or config.patience < 1:
+        raise ValueError("--patience is at least 1, --batch-size at least 2")
+    if min(config.frozen_epochs, config.finetuned_epochs, config.copies) < 0:
+        raise ValueError("--frozen-epochs, --finetuned-epochs and --copies are at least 0")
+    if config.frozen_epochs == 0 and config.finetuned_epochs == 0:
+        raise ValueError("with --frozen-epochs 0 there have to be --finetuned-epochs")
     if not 0 <= config.label_smoothing < 1:
         raise ValueError("--label-smoothing is at least 0 and below 1")
     its = config.augmentation
-    if not (its.seconds > 0 and its.stretch >= 1 and its.n_masks >= 0 and its.masked_bands >= 0):
-        raise ValueError("--augmentation: seconds above 0, stretch at least 1, masks and bands at least 0")
+    if not (its.seconds > 0 and 1 <= its.stretch < math.inf and 1 <= its.contrast < math.inf):
+        raise ValueError("--augmentation: seconds above 0, stretch and contrast at least 1")
+    if its.n_masks < 0 or its.masked_bands < 0:
+        raise ValueError("--augmentation: masks and masked bands at least 0")
     if not (0 <= its.masked_time <= 1 and 0 <= its.mixup < math.inf and config.focusing >= 0):
         raise ValueError("--augmentation.masked-time is 0 to 1, its mixup and --focusing are at least 0")
     costs, kernels = config.svm.c, config.svm.kernel
@@ -365,6 +375,7 @@ def divide(table: UtteranceTable, config: TrainConfig) -> dict[str, NDArray[np.i
         assigned = split_at_speakers(table.columns, speakers_of(config.fold), config.seed)
     else:
         assigned = split_utterances(table.columns, config.protocol, config.seed, config.test_corpus)
+    assigned = keep_speakers(table.columns, assigned, config.training_speakers, config.seed)
     if config.emotions is not None:
         assigned[~np.isin(table.columns["emotion"], config.emotions)] = "unused"
     parts = {part: np.flatnonzero(assigned == part) for part in PARTS}

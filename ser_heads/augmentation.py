@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +47,8 @@ class Augmentation:
     """A longer utterance is cut to a stretch of this length, anywhere in it."""
     stretch: float = 1.16
     """Longer or shorter by this factor: another pace, the same pitch."""
+    contrast: float = 1.4
+    """Levels rise and fall by this factor more or less, in decibels: a livelier or a calmer voice."""
     n_masks: int = 2
     """Runs of bands, and runs of frames, that are set to zero, the mean."""
     masked_bands: int = 20
@@ -67,6 +70,14 @@ class Augmentation:
         rows = torch.arange(len(frames), device=frames.device)[:, None]
         share = (place - before)[..., None]
         return torch.lerp(frames[rows, before], frames[rows, after], share), wanted
+
+    def contrasted(self, frames: Tensor, levels: Sequence[slice], generator: Generator) -> Tensor:
+        """Features that are levels above or below their mean, nearer to it or farther from it."""
+        draw = torch.rand(len(frames), 1, 1, generator=generator).to(frames.device) * 2 - 1
+        factors = torch.ones(len(frames), 1, frames.shape[2], device=frames.device)
+        for its in levels:
+            factors[..., its] = self.contrast**draw
+        return frames * factors
 
     def masked(self, frames: Tensor, n_frames: Tensor, bands: slice, generator: Generator) -> Tensor:
         """Runs of frames, and of the features of a spectrum, at zero."""

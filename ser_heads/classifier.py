@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -11,12 +12,12 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
 from fins.audio import SAMPLE_RATE
-from fins.features import pitches
+from fins.features import get_feature, pitches
 from fins.store import EMOTIONS
 from ser_heads.attention import AttentiveStatistics, MaskedBatchNorm, mask_until
 from ser_heads.augmentation import Augmentation
-from ser_heads.base import UtteranceModel, spread_over
-from ser_heads.data import Batch
+from ser_heads.base import Inputs, UtteranceModel, spread_over
+from ser_heads.data import Batch, ClosedForms, UtteranceTable
 from ser_heads.fin_branch import FinBranch
 from ser_heads.wavelet_branch import WaveletBranch
 
@@ -213,24 +214,40 @@ class TemporalHead(nn.Module):
         return self.logits(pooled)
 
 
+def slices_of(features: Sequence[str]) -> dict[str, slice]:
+    """Name of each feature → its places in the closed forms of all."""
+    ends = np.cumsum([get_feature(name).n_outputs for name in features], dtype=int)
+    return {
+        name: slice(int(end) - get_feature(name).n_outputs, int(end))
+        for name, end in zip(features, ends, strict=True)
+    }
+
+
 class Classifier(UtteranceModel):
     """Branches and a head: a batch of utterances → (batch, 8) logits, in the order of EMOTIONS.
 
-    One of the branches may be missing. Padding changes nothing: an utterance has the same logits in any
-    batch.
+    One of the branches may be missing. In place of FINs there may be closed forms, by the names of their
+    features: a batch then brings them as `inputs`. Padding changes nothing: an utterance has the same logits
+    in any batch.
     """
 
     whole = False
 
     def __init__(
-        self, fins: FinBranch | None, wavelets: WaveletBranch | None, removed: Removed = "channel"
+        self,
+        fins: FinBranch | None,
+        wavelets: WaveletBranch | None,
+        removed: Removed = "channel",
+        closed_forms: Sequence[str] = (),
     ) -> None:
         super().__init__(fins)
-        if fins is None and wavelets is None:
+        if fins is None and wavelets is None and not closed_forms:
             raise ValueError("a classifier has a FIN branch, a wavelet branch or both")
-        self.wavelets = wavelets
-        self.scaling = Scaling(fins.slices, removed) if fins is not None else None
+        self.wavelets, self.closed_forms = wavelets, tuple(closed_forms)
+        slices = fins.slices if fins is not None else slices_of(closed_forms)
+        self.scaling = Scaling(slices, removed) if slices else None
         features = self.scaling.features if self.scaling is not None else {}
+        self.levels = [its for name, its in features.items() if name in POWERS]
         self.spectra = [its for its in features.values() if its.stop - its.start >= SPECTRUM]
         n_features = self.scaling.n_features if self.scaling is not None else 0
         n_summary = 0
@@ -245,11 +262,8 @@ class Classifier(UtteranceModel):
         """Logits, and the targets that belong to them, (batch, 8) each."""
         n_frames, summary = batch.n_frames, None
         parts = []
-        if self.fins is not None and self.scaling is not None:
-            outputs = batch.outputs
-            if outputs is None:
-                assert batch.signal is not None
-                outputs = self.fins(batch.signal, batch.n_samples)
+        if self.scaling is not None:
+            outputs = self.heard(batch)
             parts.append(self.scaling(outputs, mask_until(n_frames, outputs.shape[1])))
         if self.wavelets is not None:
             assert batch.signal is not None
@@ -262,6 +276,7 @@ class Classifier(UtteranceModel):
             assert generator is not None
             frames, n_frames = augmentation.stretched(frames, n_frames, generator)
             frames = frames * mask_until(n_frames, frames.shape[1])[..., None]
+            frames = augmentation.contrasted(frames, self.levels, generator)
             for bands in self.spectra:
                 frames = augmentation.masked(frames, n_frames, bands, generator)
             share, other = augmentation.shares(len(frames), generator)
@@ -272,8 +287,19 @@ class Classifier(UtteranceModel):
             summary = torch.lerp(summary[other], summary, share) if summary is not None else None
         return self.head(frames, mask_until(n_frames, frames.shape[1]), summary), targets
 
+    def heard(self, batch: Batch) -> Tensor:
+        """(batch, time, n_outputs) of closed forms, or of FINs, now or when they were frozen."""
+        known = batch.inputs if self.fins is None else batch.outputs
+        if known is not None:
+            return known
+        assert self.fins is not None and batch.signal is not None
+        return self.fins(batch.signal, batch.n_samples)
+
+    def inputs(self, table: UtteranceTable) -> Inputs | None:
+        return ClosedForms(table, self.closed_forms) if self.closed_forms else None
+
     def hears_signal(self, frozen: bool) -> bool:
-        return not frozen or self.wavelets is not None
+        return (self.fins is not None and not frozen) or self.wavelets is not None
 
     def calibrate(self, feed: Feed, utterances: NDArray[np.int64]) -> None:
         """Set the scales of the frames to those of some training utterances, as they were recorded."""
@@ -282,8 +308,8 @@ class Classifier(UtteranceModel):
         total, squares = torch.zeros(2, self.scaling.n_features, dtype=torch.float64)
         n_frames = 0
         for utterance in spread_over(utterances, CALIBRATION):
-            outputs = feed.batch([int(utterance)], [0]).outputs
-            assert outputs is not None
+            with torch.no_grad():
+                outputs = self.heard(feed.batch([int(utterance)], [0]))
             there = torch.ones(outputs.shape[:2], dtype=torch.bool)
             levelled = self.scaling.levelled(outputs, there)[0].double()
             total += levelled.sum(dim=0)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from fins.audio import HOP, WINDOW, Signal, cut_windows
-from fins.features import compute_features
+from fins.features import FEATURES, compute_features
 from fins.store import EMOTIONS, Store, to_amplitude
 from ser_heads.augmentation import perturb
 
@@ -85,14 +85,14 @@ class UtteranceTable:
 class ClosedForms:
     """(utterance, copy) → (n_windows, n_outputs) float32: closed forms of each window of an utterance.
 
-    Those of a recording are read from its store, if nothing is cut off it; those of a copy are computed.
+    Those of a recording are read from its store, if it has them and nothing is cut off; others are computed.
     """
 
     def __init__(self, table: UtteranceTable, names: Sequence[str]) -> None:
         self.table, self.names = table, names
 
     def __call__(self, utterance: int, copy: int) -> NDArray[np.float32]:
-        if copy == 0 and not self.table.trimmed:
+        if copy == 0 and not self.table.trimmed and FEATURES.keys() >= set(self.names):
             return self.table.stored_features(utterance, self.names)
         windows = cut_windows(self.table.copy(utterance, copy))
         return np.concatenate(list(compute_features(windows, self.names).values()), axis=1)

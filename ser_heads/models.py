@@ -10,8 +10,8 @@ from typing import Any, Literal, get_args
 from torch import Tensor
 
 from fins.checkpoints import SHIPPED, load_named_fin, load_tensors, rebuild_fin, save_tensors
-from fins.compact import MelFin, prune
-from fins.networks import Fin
+from fins.compact import MelFin, permute_bins, prune
+from fins.networks import Fin, build_fin
 from ser_heads.base import UtteranceModel
 from ser_heads.classifier import Classifier, Removed
 from ser_heads.fin_branch import FinBranch
@@ -57,6 +57,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
 """Model → its own values of options, where they aren't the defaults: as a rule those published with it."""
 
 
+PERMUTATION = 0  # seed of the shuffled bins
+Pretraining = Literal["imitation", "permuted", "none", "closed_form"]
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """What a classifier is built from; saved beside its weights."""
@@ -66,6 +70,9 @@ class ModelConfig:
     fins: tuple[str, ...] | None = None
     """FINs by name or folder of a run; by default mel, rms, zcr and pitch. Those of feature_cnn stand in for
     closed forms; by default none does."""
+    pretraining: Pretraining = "imitation"
+    """What its FINs know at the start: imitation of their features, the same with bands of shuffled bins
+    (permuted), or none, but random weights. Or closed forms stand in their place."""
     removed: Removed = "channel"
     """What of an utterance's FIN outputs is taken away: level, channel (the mean of each output), nothing."""
     wavelet: str = "sym10"
@@ -93,9 +100,13 @@ def build_model(config: ModelConfig) -> tuple[UtteranceModel, list[dict[str, Any
         )
     names = FINS_OF.get(config.model, ()) if config.fins is None else config.fins
     headers, fins = [], []
-    for name in names:
+    for name in names if config.pretraining != "closed_form" else ():
         header, fin = load_named_fin(SHIPPED.get(name, Path(name)))
-        if isinstance(fin, MelFin) and header["topology"] == "compact":
+        if config.pretraining == "none":
+            fin = build_fin(header["feature"], header["topology"], header["n_outputs"])
+        elif config.pretraining == "permuted":
+            permute_bins(fin, PERMUTATION)
+        if config.pretraining != "none" and isinstance(fin, MelFin) and header["topology"] == "compact":
             # else finetuning would make strong bins leak into bands that are 80 dB below
             prune(fin)
             header = {**header, "topology": "pruned"}
@@ -113,6 +124,11 @@ def assemble(
     if twice:
         raise ValueError(f"two FINs imitate {twice[0]}: give each feature once")
     branch = FinBranch(dict(zip(keys, fins, strict=True))) if fins else None
+    if config.pretraining == "closed_form":
+        if config.model not in FINS_OF:
+            raise ValueError(f"{config.model} has no FINs to be replaced: change --pretraining or --model")
+        names = FINS_OF[config.model] if config.fins is None else config.fins
+        return Classifier(None, wavelets_of(config), config.removed, names)
     if config.model == "feature_cnn":
         return feature_cnn.FeatureCnn(branch)
     needs_fins = config.model in FINS_OF
@@ -133,12 +149,16 @@ def assemble(
         return raw_cnn.RawCnn()
     if config.model == "spectrogram_cnn":
         return spectrogram_cnn.SpectrogramCnn()
-    wavelets = None
-    if config.model != "fin":
-        wavelets = WaveletBranch(
-            WaveletConfig(config.wavelet, config.depth, config.sharing, share_bands=config.share_bands)
-        )
-    return Classifier(branch, wavelets, config.removed)
+    return Classifier(branch, wavelets_of(config), config.removed)
+
+
+def wavelets_of(config: ModelConfig) -> WaveletBranch | None:
+    """The wavelet branch of a classifier of this package, if it has one."""
+    if config.model == "fin":
+        return None
+    return WaveletBranch(
+        WaveletConfig(config.wavelet, config.depth, config.sharing, share_bands=config.share_bands)
+    )
 
 
 def save_model(

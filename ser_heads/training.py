@@ -39,7 +39,7 @@ class Options:
     """How a classifier is trained; every default is that of the command line too."""
 
     frozen_epochs: int = 60
-    """With the FINs as they are; for the other branches just the first phase."""
+    """With the FINs as they are; for the other branches just the first phase. With 0 FINs learn at once."""
     finetuned_epochs: int = 3
     """With the FINs learning too; 0 leaves them as they are."""
     batch_size: int = 32
@@ -136,10 +136,10 @@ class Feed:
         """
         outputs, signals, inputs, n_frames = [], [], [], []
         for utterance, number in zip(utterances, copies, strict=True):
-            row, signal = None, None
+            row, signal, heard = None, None, None
             if self.inputs is not None:
-                inputs.append(self.inputs(utterance, number))
-                n = len(inputs[-1])
+                heard = self.inputs(utterance, number)
+                n = len(heard)
             if self.frozen is not None:
                 row = self.frozen(utterance, number)
                 n = len(row)
@@ -151,10 +151,12 @@ class Feed:
                 start = int(rng.integers(n - longest + 1))
                 n = longest
                 row = row if row is None else row[start : start + n]
+                heard = heard if heard is None else heard[start : start + n]
                 signal = signal if signal is None else signal[start * HOP : (start + n - 1) * HOP + WINDOW]
             n_frames.append(n)
             outputs.append(row)
             signals.append(signal)
+            inputs.append(heard)
         n_samples = [
             WINDOW + HOP * (n - 1) if signal is None else len(signal)
             for n, signal in zip(n_frames, signals, strict=True)
@@ -165,7 +167,7 @@ class Feed:
             torch.from_numpy(self.table.emotion[np.asarray(utterances)]),
             pad([signal for signal in signals if signal is not None]) if self.signal else None,
             pad([row for row in outputs if row is not None]) if self.frozen is not None else None,
-            pad(inputs) if self.inputs is not None else None,
+            pad([row for row in inputs if row is not None]) if self.inputs is not None else None,
             None if self.weights is None else torch.from_numpy(self.weights[np.asarray(utterances)]),
         )
 
@@ -219,7 +221,7 @@ class Training:
         self.average = copy.deepcopy(self.model)
         self.best = _copy(self.average)
         self.frozen_best: dict[str, Tensor] = {}
-        self._begin_phase("frozen")
+        self._begin_phase("frozen" if options.frozen_epochs else "finetuned")
         if checkpoint.exists():
             restore_state(checkpoint, self._restore)
 

@@ -22,10 +22,10 @@ from fins.store import EMOTIONS, Recording, Utterance, write_store
 from ser_heads.attention import mask_until
 from ser_heads.augmentation import Augmentation
 from ser_heads.base import UtteranceModel
-from ser_heads.classifier import Melody, Removed, Scaling, SpectrumStem
+from ser_heads.classifier import Classifier, Melody, Removed, Scaling, SpectrumStem
 from ser_heads.data import Batch, UtteranceTable, count_frames, pad
 from ser_heads.fin_branch import FinBranch
-from ser_heads.models import ModelConfig, ModelName, build_model, load_model, save_model
+from ser_heads.models import ModelConfig, ModelName, Pretraining, build_model, load_model, save_model
 from ser_heads.training import Feed, Options
 
 SECOND = 22_050
@@ -34,6 +34,9 @@ CONFIGS = {
     "feature_cnn on FINs": ModelConfig("feature_cnn", fins=("zcr", "rms", "chroma")),
     "fin without a spectrum": ModelConfig("fin", fins=("rms", "chroma")),
     "fin, pruned": ModelConfig("fin", fins=("mfcc_pruned", "rms")),
+    "fin on closed forms": ModelConfig("fin", pretraining="closed_form"),
+    "fin of random FINs": ModelConfig("fin", fins=("mel", "rms"), pretraining="none"),
+    "fin of shuffled bands": ModelConfig("fin", fins=("mel",), pretraining="permuted"),
     "wavelet, each band its own": ModelConfig("wavelet", depth=3, sharing="node", share_bands=False),
     "wavelet_packet_net, each band its own": ModelConfig(
         "wavelet_packet_net", wavelet="db10", depth=2, sharing="level", share_bands=False
@@ -184,6 +187,22 @@ def test_a_saved_model_says_the_same(name: str, tmp_path: Path) -> None:
         torch.testing.assert_close(loaded(batch)[0], model.eval()(batch)[0], rtol=0, atol=0)
 
 
+def test_frozen_fins_and_closed_forms_say_the_same_and_others_dont() -> None:
+    frames = {}
+    for pretraining in get_args(Pretraining):
+        model, _ = build_model(ModelConfig("fin", fins=("mel",), pretraining=pretraining))
+        assert isinstance(model, Classifier) and model.scaling is not None
+        feed = feed_of(model, *(make_signal(seed, 40_000) for seed in range(4)))
+        model.calibrate(feed, np.arange(4))
+        batch = feed.batch(range(4), [0] * 4)
+        with torch.no_grad():
+            outputs = model.heard(batch)
+            frames[pretraining] = model.scaling(outputs, mask_until(batch.n_frames, outputs.shape[1]))
+    torch.testing.assert_close(frames["closed_form"], frames["imitation"], rtol=1e-3, atol=1e-3)
+    for other in ("permuted", "none"):
+        assert (frames[other] - frames["imitation"]).abs().mean() > 0.1
+
+
 def test_files_that_are_no_model(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="are missing"):
         load_model(tmp_path / "none.safetensors")
@@ -212,6 +231,9 @@ def test_files_that_are_no_model(tmp_path: Path) -> None:
         (ModelConfig("fin", fins=("nowhere",)), "missing"),
         (ModelConfig("resnet"), "the known ones are fin, wavelet"),  # type: ignore[arg-type]
         (ModelConfig("wavelet", depth=11), "1 to 10"),
+        (ModelConfig("fin", fins=("rms",), pretraining="permuted"), "bins can be shuffled"),
+        (ModelConfig("fin", fins=("nothing",), pretraining="closed_form"), "there is no feature 'nothing'"),
+        (ModelConfig("feature_cnn", pretraining="closed_form"), "has no FINs to be replaced"),
     ],
 )
 def test_models_that_cant_be(config: ModelConfig, message: str) -> None:
@@ -288,5 +310,5 @@ def test_a_mix_is_between_two_utterances_and_its_targets_say_so() -> None:
     assert ((targets > 0).sum(dim=1) <= 2).all()
     with torch.no_grad():
         plain, _ = model(batch)
-        same, _ = model(batch, Augmentation(stretch=1.0, n_masks=0, mixup=0.0), generator)
+        same, _ = model(batch, Augmentation(stretch=1.0, contrast=1.0, n_masks=0, mixup=0.0), generator)
     torch.testing.assert_close(plain, same, atol=1e-5, rtol=1e-5)

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 import fins
 from fins.audio import SAMPLE_RATE, WINDOW, cut_windows
 from fins.checkpoints import SHIPPED, load_fin, save_fin
-from fins.compact import COMPACT, ChromaFin, MelFin, MfccFin, PitchFin, prune
+from fins.compact import COMPACT, ChromaFin, MelFin, MfccFin, PitchFin, permute_bins, prune
 from fins.conditions import CONDITIONS, score_clips, store_clips, synthetic_clips
-from fins.features import FEATURES, compute_feature, get_feature, librosa_feature
+from fins.features import FEATURES, compute_feature, get_feature, librosa_feature, mel_filters
 from fins.fourier import BandWeights, LearnedSpectrum, bin_of_power, fourier_components
 from fins.networks import build_fin, count_parameters
 from fins.stages import Stage, learn
@@ -226,6 +226,20 @@ def test_pruning_leaves_out_zeros_alone(tmp_path: Path) -> None:
         build_fin("chroma", "pruned")
     with pytest.raises(ValueError, match="nobody published"):
         build_fin("pitch", "paper")
+
+
+def test_shuffled_bands_are_those_of_shuffled_filters() -> None:
+    """Against the closed form with its filters' columns shuffled, over numpy's spectra."""
+    windows = np.random.default_rng(0).normal(0, 0.1, (16, 2048)).astype(np.float32)
+    powers = np.abs(np.fft.rfft(windows * np.hanning(2049)[:-1])) ** 2
+    fin = fins.load("mel")
+    permute_bins(fin, 3)
+    order = torch.randperm(1025, generator=torch.Generator().manual_seed(3)).numpy()
+    found = fin(torch.from_numpy(windows)).detach().numpy()
+    np.testing.assert_allclose(found, powers @ mel_filters()[:, order].T, rtol=1e-3, atol=1e-3)
+    assert np.abs(found - powers @ mel_filters().T).max() > 0.1
+    with pytest.raises(ValueError, match="bins can be shuffled"):
+        permute_bins(fins.load("pitch"), 0)
 
 
 def test_multiply_adds_are_counted_layer_by_layer() -> None:

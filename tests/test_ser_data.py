@@ -137,6 +137,18 @@ def test_stretch_is_linear_interpolation() -> None:
             np.testing.assert_allclose(stretched[row, :m, column].numpy(), expected, atol=1e-5)
 
 
+def test_contrast_moves_levels_together_and_nothing_else() -> None:
+    frames = torch.randn(400, 5, 7, generator=torch.Generator().manual_seed(0))
+    levels = [slice(0, 3), slice(5, 6)]
+    changed = Augmentation(contrast=1.5).contrasted(frames, levels, torch.Generator().manual_seed(1))
+    factors = (changed / frames).numpy()
+    np.testing.assert_allclose(factors[..., [3, 4, 6]], 1)
+    its = factors[:, :1, :1]
+    np.testing.assert_allclose(factors[..., [0, 1, 2, 5]], np.broadcast_to(its, (400, 5, 4)), rtol=1e-5)
+    assert 1 / 1.5 <= its.min() < 0.68 and 1.48 < its.max() <= 1.5
+    assert abs(np.log(its).mean()) < 0.03  # as often up as down
+
+
 def test_masks_are_runs_within_their_limits() -> None:
     generator = torch.Generator().manual_seed(0)
     frames = torch.ones(40, 60, 10 + 64)

@@ -107,6 +107,20 @@ def test_frozen_fins_stand_still_and_then_move(table: UtteranceTable, tmp_path: 
     assert all((before[its] == training.frozen_best[f"fins.{its}"]).all() for its in before)
 
 
+def test_without_a_frozen_phase_fins_learn_at_once(table: UtteranceTable, tmp_path: Path) -> None:
+    options = replace(QUICK, frozen_epochs=0, finetuned_epochs=3, copies=0)
+    model, _ = build_model(ModelConfig("fin", fins=("chroma",), pretraining="none"))
+    parts = parts_of(table)
+    model.calibrate(Feed(model, table), parts["train"])
+    training = Training(model, table, parts, options, None, tmp_path / "c", torch.device("cpu"))
+    assert training.model.fins is not None
+    before = copy_of(training.model.fins)
+    state = training.run(silent)
+    assert [row.phase for row in state.history] == ["finetuned"] * 3
+    learned = [name for name, _ in training.model.fins.named_parameters()]
+    assert all((before[name] != training.model.fins.state_dict()[name]).any() for name in learned)
+
+
 def test_the_test_part_is_never_read(
     table: UtteranceTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from fins.splits import fold_utterances, split_at_speakers, split_utterances
+from fins.splits import fold_utterances, keep_speakers, split_at_speakers, split_utterances
 from fins.store import EMOTIONS
 
 
@@ -140,6 +140,29 @@ def test_a_corpus_of_two_speakers_trains_beside_a_larger_one() -> None:
     parts = split_utterances(both, "speaker", seed=0)
     assert set(parts[both["corpus"] == "small"]) == {"train"}
     assert set(parts[both["corpus"] == "made"]) == {"train", "validation", "test"}
+
+
+def test_a_share_of_the_training_speakers_trains_and_a_larger_one_has_them_too() -> None:
+    large, small = table(n_speakers=20), table(n_speakers=5)
+    small["corpus"] = np.full(len(small["id"]), "small", object)
+    small["sha256"] = "small " + small["sha256"]
+    both = {name: np.concatenate([large[name], small[name]]) for name in large}
+    speakers = both["corpus"] + "/" + both["speaker"]
+    for seed in range(5):
+        parts = split_utterances(both, "speaker", seed)  # 14 and 3 train
+        before: set[str] = set()
+        for share, n_large, n_small in ((0.01, 1, 0), (0.1, 1, 0), (0.25, 4, 1), (0.5, 7, 2), (1.0, 14, 3)):
+            fewer = keep_speakers(both, parts, share, seed)
+            kept = set(speakers[fewer == "train"])
+            assert before <= kept
+            assert Counter(its.split("/")[0] for its in kept) == {
+                corpus: n for corpus, n in (("made", n_large), ("small", n_small)) if n
+            }
+            others = parts != "train"
+            assert (fewer[others] == parts[others]).all()
+            trained = np.isin(speakers, list(kept))
+            assert ((fewer == "unused") == (~others & ~trained)).all()
+            before = kept
 
 
 def test_a_fold_tests_on_its_speakers_and_a_tenth_of_the_others_validates() -> None:
