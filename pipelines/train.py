@@ -344,6 +344,8 @@ def check(config: TrainConfig) -> None:
         raise ValueError("--augmentation: seconds above 0, stretch and contrast at least 1")
     if its.n_masks < 0 or its.masked_bands < 0:
         raise ValueError("--augmentation: masks and masked bands at least 0")
+    if not (0 <= its.noisy <= 1 and -math.inf < its.noise[0] <= its.noise[1] < math.inf):
+        raise ValueError("--augmentation.noisy is 0 to 1, its noise two levels in dB, the lower one first")
     if not (0 <= its.masked_time <= 1 and 0 <= its.mixup < math.inf and config.focusing >= 0):
         raise ValueError("--augmentation.masked-time is 0 to 1, its mixup and --focusing are at least 0")
     costs, kernels = config.svm.c, config.svm.kernel

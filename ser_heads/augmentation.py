@@ -16,6 +16,7 @@ SPEED = 1.2  # a copy is at most so much faster or slower, pitch and formants wi
 NOISY = 0.3  # share of the copies that get noise
 SNR = (20.0, 50.0)  # dB
 GAIN = 3.0  # dB, up or down
+COLOUR = 20.0  # dB, by which the highest band of steady noise is above or below the middle one, at most
 PERTURBATION = (SPEED, NOISY, SNR, GAIN)  # what tells these copies from other ones
 
 
@@ -47,6 +48,10 @@ class Augmentation:
     """A longer utterance is cut to a stretch of this length, anywhere in it."""
     stretch: float = 1.16
     """Longer or shorter by this factor: another pace, the same pitch."""
+    noisy: float = 0.5
+    """Share of the utterances to whose mel bands steady noise of some colour is added."""
+    noise: tuple[float, float] = (-50.0, -10.0)
+    """Its power by that of the utterance, in dB, from the least to the most."""
     contrast: float = 1.4
     """Levels rise and fall by this factor more or less, in decibels: a livelier or a calmer voice."""
     n_masks: int = 2
@@ -70,6 +75,19 @@ class Augmentation:
         rows = torch.arange(len(frames), device=frames.device)[:, None]
         share = (place - before)[..., None]
         return torch.lerp(frames[rows, before], frames[rows, after], share), wanted
+
+    def with_noise(self, powers: Tensor, mask: Tensor, generator: Generator) -> Tensor:
+        """(batch, time, band) powers and the mask (batch, time) → the same and noise."""
+        draws = torch.rand(3, len(powers), 1, 1, generator=generator).to(powers.device)
+        slope = torch.linspace(-COLOUR, COLOUR, powers.shape[2], device=powers.device)
+        colour = 10 ** ((2 * draws[0] - 1) * slope / 10)
+        shown = mask[..., None]
+        mean = (powers * shown).mean(dim=2, keepdim=True).sum(dim=1, keepdim=True) / shown.sum(
+            dim=1, keepdim=True
+        )
+        least, most = self.noise
+        level = mean * 10 ** ((least + (most - least) * draws[1]) / 10) * (draws[2] < self.noisy)
+        return powers + level * colour / colour.mean(dim=2, keepdim=True) * shown
 
     def contrasted(self, frames: Tensor, levels: Sequence[slice], generator: Generator) -> Tensor:
         """Features that are levels above or below their mean, nearer to it or farther from it."""

@@ -264,7 +264,13 @@ class Classifier(UtteranceModel):
         parts = []
         if self.scaling is not None:
             outputs = self.heard(batch)
-            parts.append(self.scaling(outputs, mask_until(n_frames, outputs.shape[1])))
+            mask = mask_until(n_frames, outputs.shape[1])
+            mel = self.scaling.slices.get("mel")
+            if augmentation is not None and mel is not None:
+                assert generator is not None
+                louder = augmentation.with_noise(outputs[..., mel], mask, generator)
+                outputs = torch.cat([outputs[..., : mel.start], louder, outputs[..., mel.stop :]], dim=2)
+            parts.append(self.scaling(outputs, mask))
         if self.wavelets is not None:
             assert batch.signal is not None
             heard = self.wavelets(batch.signal, batch.n_samples)

@@ -310,5 +310,7 @@ def test_a_mix_is_between_two_utterances_and_its_targets_say_so() -> None:
     assert ((targets > 0).sum(dim=1) <= 2).all()
     with torch.no_grad():
         plain, _ = model(batch)
-        same, _ = model(batch, Augmentation(stretch=1.0, contrast=1.0, n_masks=0, mixup=0.0), generator)
+        same, _ = model(
+            batch, Augmentation(stretch=1.0, noisy=0.0, contrast=1.0, n_masks=0, mixup=0.0), generator
+        )
     torch.testing.assert_close(plain, same, atol=1e-5, rtol=1e-5)

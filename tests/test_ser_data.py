@@ -137,6 +137,26 @@ def test_stretch_is_linear_interpolation() -> None:
             np.testing.assert_allclose(stretched[row, :m, column].numpy(), expected, atol=1e-5)
 
 
+def test_noise_is_steady_coloured_and_at_its_level() -> None:
+    rng = torch.Generator().manual_seed(0)
+    powers = torch.rand(300, 6, 16, generator=rng).square() * torch.logspace(-9, 2, 300)[:, None, None]
+    n_frames = torch.randint(2, 7, (300,), generator=rng)
+    mask = mask_until(n_frames, 6)
+    powers = powers * mask[..., None]
+    louder = Augmentation(noisy=0.5, noise=(-30.0, -20.0)).with_noise(powers, mask, rng)
+    added = (louder.double() - powers.double()).numpy()
+    assert (added[~mask.numpy()] == 0).all()
+    noisy = added[:, 0].max(axis=1) > 0
+    assert 0.4 < noisy.mean() < 0.6 and (added[~noisy] == 0).all()
+    for row in np.flatnonzero(noisy):
+        its = powers[row, : n_frames[row]].numpy()
+        noise = added[row, : n_frames[row]]
+        np.testing.assert_allclose(noise, np.broadcast_to(noise[:1], noise.shape), atol=1e-6 * its.max())
+        assert -30.1 < 10 * np.log10(noise.mean() / its.mean()) < -19.9
+    ends = 10 * np.log10(added[noisy, 0, -1] / added[noisy, 0, 0])
+    assert -40.5 < ends.min() < -35 and 35 < ends.max() < 40.5
+
+
 def test_contrast_moves_levels_together_and_nothing_else() -> None:
     frames = torch.randn(400, 5, 7, generator=torch.Generator().manual_seed(0))
     levels = [slice(0, 3), slice(5, 6)]
