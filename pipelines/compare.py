@@ -6,30 +6,36 @@ import json
 import math
 import multiprocessing
 import os
+import sys
 import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import torch
 import tyro
 
 from fins.command import run_command, sentence_of
 from fins.runs import HISTORY, RESULT, begin_run, held, look_up_run, write_atomically, write_json
 from fins.splits import PARTS
-from pipelines import train
+from pipelines import evaluate, train
 from pipelines.audit import verdict
+from pipelines.evaluate import EvaluateConfig
 from pipelines.pages import bullets, heading, paragraph, picture, tabulate, write_page
 from pipelines.results import read_result, read_table
 from pipelines.sweeps import Sweep, read_sweep
 from pipelines.train import LEARNED, TrainConfig
 from ser_heads.comparison_plots import plot_confusions, plot_histories, plot_uars
 from ser_heads.data import UtteranceTable
+from ser_heads.scores import METRICS
 
 PAGE = "index.html"
 ENDING = 30.0  # seconds that reading results, pictures and pages take
+UNSEEN = "unseen"  # folder in a run for what its model says of unseen stores
 INTERRUPTED = 10.0  # seconds that a run has to end by itself, before it is ended
 STARTING = 5.0  # seconds that the process of a run takes before it counts its own time
 TAKEN = (  # of a run's result
@@ -67,8 +73,12 @@ class CompareConfig:
     """Stores made by pipelines.prepare, to train, validate and test on."""
     seed: tuple[int, ...] = (0,)
     """Of each run; of several seeds each makes all runs, and means and deviations are told too."""
+    unseen: tuple[Path, ...] = ()
+    """Stores of other corpora, on which each run's model is judged too."""
     minutes: float | None = None
     """Budget of the whole sweep, in equal shares for its runs; by default the sweep's own, if it has one."""
+    workers: int = 1
+    """Runs at a time, which share the cores: as many as there are cores take the least time in all."""
     out: Path | None = None
     """Folder of the comparison and of the runs in it; by default runs/<sweep>-<stores>."""
 
@@ -92,13 +102,14 @@ def main(config: CompareConfig) -> None:
         "sweep": sweep.name,
         "store": [str(path) for path in config.store],
         "minutes_each": planned[0].config.minutes,
+        "unseen": [str(path) for path in config.unseen],
         "seed": config.seed,
         "runs": json.loads(json.dumps({name: asdict(its) for name, its in sweep.runs.items()}, default=str)),
     }
     look_up_run(out, asked, free=("seed", "runs"))
     with held(out):
         begin_run(out, asked)
-        rows, failed = make_runs(planned)
+        rows, failed = make_runs(planned, config.unseen, config.workers)
         if not rows:
             raise ValueError(
                 f"none of {len(planned)} runs has a result, the first because: {failed[0]['why']}"
@@ -108,6 +119,7 @@ def main(config: CompareConfig) -> None:
             "sweep": sweep.name,
             "about": sweep.about,
             "stores": asked["store"],
+            "unseen": asked["unseen"],
             "seeds": list(config.seed),
             "minutes_each": asked["minutes_each"],
             "n_runs": len(planned),
@@ -127,9 +139,12 @@ def plan(sweep: Sweep, config: CompareConfig, out: Path) -> list[Planned]:
     if not config.seed or len(set(config.seed)) < len(config.seed):
         raise ValueError("--seed takes one or more seeds, each once")
     minutes = sweep.minutes if config.minutes is None else config.minutes
+    if config.workers < 1:
+        raise ValueError("--workers is at least 1")
     n_runs = len(sweep.runs) * len(config.seed)
-    least = (ENDING + STARTING * n_runs) / 60
-    each = None if minutes is None else (minutes - least) / n_runs
+    n_turns = -(-n_runs // config.workers)
+    least = (ENDING + STARTING * n_turns) / 60
+    each = None if minutes is None else (minutes - least) / n_turns
     if each is not None and not (each > 0 and math.isfinite(each)):
         raise ValueError(
             f"--minutes is a number above {least:.2g}, which {n_runs} runs need beside their own"
@@ -147,31 +162,49 @@ def plan(sweep: Sweep, config: CompareConfig, out: Path) -> list[Planned]:
     return planned
 
 
-def make_runs(planned: Sequence[Planned]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def make_runs(
+    planned: Sequence[Planned], unseen: Sequence[Path] = (), workers: int = 1
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows of what has a result, and why the others have none; in the order of the plan."""
-    rows, failed = [], []
-    for place, its in enumerate(planned):
+
+    def make(place: int) -> dict[str, Any]:
+        its = planned[place]
         assert its.config.out is not None
         print(f"run {place + 1} of {len(planned)}: {its.label}", flush=True)
         known = {"name": its.name, "label": its.label, "folder": its.config.out.name, "seed": its.config.seed}
         try:
-            # of a finished run pipelines.train just says so: that needs no process
-            (train.main if (its.config.out / RESULT).exists() else train_apart)(its.config)
-            rows.append({**known, **row_of(its.config.out)})
+            whole = [its.config.out, *([its.config.out / UNSEEN] if unseen else [])]
+            if any(not (folder / RESULT).exists() for folder in whole):
+                train_apart(its.config, unseen, workers)
+            else:  # pipelines.train says whether it is this very run: that needs no process
+                train.main(its.config)
+            return {**known, **row_of(its.config.out, unseen)}
         except (ValueError, OSError) as error:
-            failed.append({**known, "why": sentence_of(error)})
-            print(f"{its.label} failed: {failed[-1]['why']}", flush=True)
-    return rows, failed
+            print(f"{its.label} failed: {sentence_of(error)}", flush=True)
+            return {**known, "why": sentence_of(error)}
+
+    threads = ThreadPoolExecutor(workers)
+    try:
+        made = list(threads.map(make, range(len(planned))))
+    except KeyboardInterrupt:  # from the keyboard it comes to the runs too
+        threads.shutdown(wait=False, cancel_futures=True)
+        for run in multiprocessing.active_children():
+            run.join(INTERRUPTED)
+            run.terminate()
+        raise
+    return [its for its in made if "why" not in its], [its for its in made if "why" in its]
 
 
-def train_apart(config: TrainConfig) -> None:
-    """pipelines.train in a process of its own, so that memory and threads end with the run.
+def train_apart(config: TrainConfig, unseen: Sequence[Path] = (), workers: int = 1) -> None:
+    """pipelines.train in a process of its own, so that memory and threads end with the run; and what its
+    model says of unseen stores.
 
+    workers : processes like this one that share the cores; of several none shows its progress
     Raises ValueError with the reason if it fails, whatever that is: the others go on.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_train, args=(config, sender), daemon=True)
+    process = context.Process(target=_train, args=(config, unseen, workers, sender), daemon=True)
     process.start()
     sender.close()
     try:
@@ -182,24 +215,32 @@ def train_apart(config: TrainConfig) -> None:
             why = "it has a bug, whose traceback stands above"
         else:
             why = f"its process was killed (exit code {process.exitcode}), as a rule for want of memory"
-    except KeyboardInterrupt:
-        process.join(INTERRUPTED)  # from the keyboard it comes to both
-        raise
     process.join()
     if why:
         raise ValueError(why)
 
 
-def _train(config: TrainConfig, sender: Connection) -> None:
+def _train(config: TrainConfig, unseen: Sequence[Path], workers: int, sender: Connection) -> None:
     """In the process: send the reason of a failure, or nothing."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    if workers > 1:
+        torch.set_num_threads(max(1, torch.get_num_threads() // workers))
+        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     try:
-        train.main(config)
+        train_and_judge(config, unseen)
         sender.send("")
     except (ValueError, OSError) as error:
         sender.send(sentence_of(error))
     except KeyboardInterrupt:
         sender.send("it was interrupted")
+
+
+def train_and_judge(config: TrainConfig, unseen: Sequence[Path] = (), workers: int = 1) -> None:
+    """What `train_apart` does, here."""
+    train.main(config)
+    if unseen:
+        assert config.out is not None
+        evaluate.main(EvaluateConfig((config.out,), tuple(unseen), config.out / UNSEEN))
 
 
 def _end_with_parent() -> None:
@@ -210,13 +251,17 @@ def _end_with_parent() -> None:
         os._exit(130)
 
 
-def row_of(run: Path) -> dict[str, Any]:
-    """What the comparison takes from a run's result."""
+def row_of(run: Path, unseen: Sequence[Path] = ()) -> dict[str, Any]:
+    """What the comparison takes from a run's result, and from that on unseen stores."""
     result = read_result(run)
     missing = [key for key in TAKEN if key not in result]
     if missing:
         raise ValueError(f"{run / RESULT} knows no {missing[0]}: it is of an earlier version, make it again")
-    return {key: result[key] for key in TAKEN}
+    row = {key: result[key] for key in TAKEN}
+    if unseen:
+        its = read_result(run / UNSEEN)
+        row["unseen"] = {key: its[key] for key in (*METRICS, "interval_95", "n_utterances", "labels")}
+    return row
 
 
 def read_history(run: Path) -> list[dict[str, float]]:
@@ -313,6 +358,7 @@ def facts_of(result: Mapping[str, Any]) -> list[str]:
     facts = [
         *(f"Protocol {name}: {ABOUT_PROTOCOLS[its]}. {audits[name]}" for name, its in of.items()),
         *(f"Emotions: {', '.join(its)}; chance is {100 / len(its):.1f} % UAR." for its in label_sets(rows)),
+        *([f"Unseen: {', '.join(result['unseen'])}; no run knew it."] if result["unseen"] else []),
         f"Stores: {', '.join(result['stores'])}. Seeds: {', '.join(map(str, result['seeds']))}.",
         "Each run had as many epochs as its own options say, and all the time that they took."
         if each is None
@@ -354,6 +400,8 @@ def columns_of(rows: Sequence[dict[str, Any]], failed: Sequence[Mapping[str, Any
             for row in rows:
                 cells[row["label"]] = cell_of(row["by_part"][part], key)
     columns[f"test {TITLES['uar']} %"] |= {its["label"]: "failed" for its in failed}
+    if any("unseen" in row for row in rows):
+        columns["unseen UAR %"] = {row["label"]: cell_of(row["unseen"], "uar") for row in rows}
     return columns
 
 

@@ -59,7 +59,7 @@ def timeless(row: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs in this process, which needn't start first."""
-    monkeypatch.setattr(compare, "train_apart", train.main)
+    monkeypatch.setattr(compare, "train_apart", compare.train_and_judge)
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def made(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A comparison of two runs, and of one that can't be made."""
     folder = tmp_path_factory.mktemp("compared")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(compare, "train_apart", train.main)
+        patched.setattr(compare, "train_apart", compare.train_and_judge)
         compare.main(CompareConfig(sweep_of(folder), (small_store,), out=folder / "out"))
     return folder / "out"
 
@@ -299,7 +299,7 @@ def test_seeds_together_and_protocols_apart(small_store: Path, tmp_path: Path) -
         (ONE.format(made="{'a': with_settings('fin', optimizer='sdg')}"), "the optimizer 'sdg'"),
         (ONE.format(made="{'a': with_settings('fin', emotions=('rage',))}"), "the emotion 'rage'"),
         (ONE.format(made="{'a': with_settings('fin', seed=3)}"), "sets seed, which is for the command line"),
-        (ONE.format(made="{'a': with_settings('fin', copies=-1)}"), "the run a can't be made: --finetuned"),
+        (ONE.format(made="{'a': with_settings('fin', copies=-1)}"), "the run a can't be made: --frozen-epochs, --finetuned"),
         (ONE.format(made="{'a': with_settings('fin', copies='1')}"), "the run a can't be made"),
         (f"MINUTES = 'ten'\n{FEW}", "MINUTES that are no number"),
         (f"MINUTES = 0.1\n{FEW}", "--minutes is a number above 0.75"),
@@ -382,3 +382,27 @@ def test_mean_and_deviation_over_seeds() -> None:
     assert (best["name"], best["n_seeds"], best["uar"]) == ("b", 1, {"mean": 0.5, "deviation": None})
     assert (other["name"], other["n_seeds"]) == ("a", 3)
     assert other["uar"] == pytest.approx({"mean": 0.4, "deviation": 0.2})  # of a sample: of 3, by 2
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_two_at_a_time_say_the_same_and_are_judged_on_unseen_stores(
+    made: Path, small_store: Path, other_store: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(compare, "train_apart", apart)
+    out = tmp_path / "out"
+    sweep = str(made.with_name("tiny.py"))
+    compare.main(CompareConfig(sweep, (small_store,), unseen=(other_store,), workers=2, out=out))
+    result, before = read_json(out / "result.json"), read_json(made / "result.json")
+    assert result["unseen"] == [str(other_store)] and "known" not in result["failed"][0]
+    unseen = [row.pop("unseen") for row in result["runs"]]
+    assert [row["label"] for row in result["runs"]] == [row["label"] for row in before["runs"]]
+    assert result["failed"] == before["failed"]
+    page = (out / "README.md").read_text()
+    for row, its in zip(result["runs"], unseen, strict=True):
+        said = read_predictions(out / row["folder"] / compare.UNSEEN)
+        assert its["uar"] == pytest.approx(recall_score(said.truth, said.answer, average="macro"))
+        assert f"| {100 * its['uar']:.1f} (" in page and "unseen UAR %" in page
+    with pytest.raises(ValueError, match="--workers is at least 1"):
+        compare.main(CompareConfig(sweep, (small_store,), workers=0, out=out))
+    with pytest.raises(ValueError, match="holds another run"):
+        compare.main(CompareConfig(sweep, (small_store,), out=out))
