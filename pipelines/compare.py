@@ -27,7 +27,7 @@ from pipelines.audit import verdict
 from pipelines.evaluate import EvaluateConfig
 from pipelines.pages import bullets, heading, paragraph, picture, tabulate, write_page
 from pipelines.results import read_result, read_table
-from pipelines.sweeps import Sweep, read_sweep
+from pipelines.sweeps import Columns, Conclusion, Sweep, read_sweep
 from pipelines.train import LEARNED, TrainConfig
 from ser_heads.comparison_plots import plot_confusions, plot_histories, plot_uars
 from ser_heads.data import UtteranceTable
@@ -128,7 +128,10 @@ def main(config: CompareConfig) -> None:
             "failed": failed,
             "over_seeds": over_seeds(rows) if len(config.seed) > 1 else [],
         }
-        write(out, result, draw(out, rows))
+        conclusion = sweep.conclude(out, rows) if sweep.conclude else None
+        if conclusion is not None:
+            result["conclusion"] = {"answers": conclusion.answers, **conclusion.facts}
+        write(out, result, draw(out, rows), conclusion)
         write_json(out / RESULT, result)  # last: its presence says that the comparison is whole
     print(as_markdown(columns_of(rows, failed)))
     print(f"written to {out}")
@@ -325,15 +328,29 @@ def draw(out: Path, rows: Sequence[dict[str, Any]]) -> list[str]:
     return list(CAPTIONS)
 
 
-def write(out: Path, result: Mapping[str, Any], pictures: Sequence[str]) -> None:
+def write(
+    out: Path, result: Mapping[str, Any], pictures: Sequence[str], conclusion: Conclusion | None = None
+) -> None:
     """README.md and the page for a browser, of the same words and numbers."""
     rows, failed = result["runs"], result["failed"]
     title = f"{result['sweep']}: {result['n_runs']} runs compared"
     facts, scores, parts = facts_of(result), columns_of(rows, failed), part_columns(rows)
     seeds = seed_columns(result["over_seeds"])
     failures = [f"{its['label']}: {its['why']}" for its in failed]
-    page = [paragraph(result["about"]), picture(out / "scores.png", CAPTIONS["scores"]), tabulate(scores)]
-    text = [f"# {title}", "", as_text(result["about"]), "", image("scores"), "", as_markdown(scores), ""]
+    page, text = [paragraph(result["about"])], [f"# {title}", "", as_text(result["about"]), ""]
+    if conclusion is not None:
+        page += [heading("Answers"), bullets(conclusion.answers)]
+        text += ["## Answers", "", *(f"- {as_text(line)}" for line in conclusion.answers), ""]
+        for name, caption in conclusion.pictures.items():
+            page.append(picture(out / f"{name}.png", caption))
+            text += [f"![{caption}]({name}.png)", ""]
+        for what, table in conclusion.tables.items():
+            page += [heading(what), tabulate(table)]
+            text += [f"## {what}", "", as_markdown(table), ""]
+        page.append(heading("Runs"))
+        text += ["## Runs", ""]
+    page += [picture(out / "scores.png", CAPTIONS["scores"]), tabulate(scores)]
+    text += [image("scores"), "", as_markdown(scores), ""]
     if failures:
         page += [heading("Failed"), bullets(failures)]
         text += ["## Failed", "", *(f"- {as_text(line)}" for line in failures), ""]
@@ -378,9 +395,6 @@ def facts_of(result: Mapping[str, Any]) -> list[str]:
 
 def label_sets(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
     return list(dict.fromkeys(tuple(row["labels"]) for row in rows))
-
-
-Columns = dict[str, dict[str, str]]
 
 
 def columns_of(rows: Sequence[dict[str, Any]], failed: Sequence[Mapping[str, Any]]) -> Columns:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fins.plots import BLUE, GREY, ORANGE, new_figure
+from fins.plots import BLUE, COLOURS, GREY, ORANGE, new_figure
 
 N_COLUMNS = 4  # of panels
 LONGEST = 44  # letters of a label; a longer one is cut in its middle
@@ -115,6 +115,61 @@ def plot_histories(
     figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize=8)
     figure.supxlabel("epoch", fontsize=8)
     figure.supylabel("loss" if chances is None else "UAR %", fontsize=8)
+    figure.savefig(path, dpi=120)
+
+
+def plot_shares(path: Path, panels: Mapping[str, Mapping[str, Mapping[int, Sequence[float]]]]) -> None:
+    """UAR over the share of training speakers, a panel a test: a line through means, bars over all values.
+
+    panels : what is tested on → line → percent → UAR of each seed
+    """
+    figure, axes = new_figure(4.6 * len(panels), 3.8, len(panels))
+    axes = list(np.atleast_1d(axes).flat)
+    for axis, (title, lines) in zip(axes, panels.items(), strict=True):
+        for number, (name, its) in enumerate(lines.items()):
+            shift = 1.02 ** (number - len(lines) / 2)  # so that bars don't hide each other
+            where = [percent * shift for percent in its]
+            means = [100 * np.mean(values) for values in its.values()]
+            spans = [
+                [mean - 100 * min(values), 100 * max(values) - mean]
+                for mean, values in zip(means, its.values(), strict=True)
+            ]
+            colour = COLOURS[number % len(COLOURS)]
+            axis.errorbar(
+                where,
+                means,
+                np.array(spans).T,
+                color=colour,
+                marker="o",
+                ms=4,
+                lw=1.3,
+                elinewidth=0.8,
+                label=name,
+            )
+        percents = sorted({percent for its in lines.values() for percent in its})
+        axis.set_xscale("log")
+        axis.set_xticks(percents, [f"{percent}" for percent in percents])
+        axis.minorticks_off()
+        axis.grid(axis="y", alpha=0.3)
+        axis.set(xlabel="% of the training speakers", ylabel="UAR %", title=title)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=5, frameon=False)
+    figure.savefig(path, dpi=120)
+
+
+def plot_over_seconds(
+    path: Path, lines: Mapping[str, Sequence[Sequence[tuple[float, float]]]], threshold: float
+) -> None:
+    """Line → a history for each seed, of seconds and UAR; a dashed line at the threshold."""
+    figure, axis = new_figure(7, 3.8)
+    for number, (name, histories) in enumerate(lines.items()):
+        for place, its in enumerate(histories):
+            style: dict[str, Any] = {"color": COLOURS[number % len(COLOURS)], "lw": 1.1}
+            seconds, uars = zip(*its, strict=True)
+            axis.plot(seconds, [100 * uar for uar in uars], label=None if place else name, **style)
+    axis.axhline(100 * threshold, color=GREY, ls="--", lw=1)
+    axis.set(xlabel="seconds", ylabel="validation UAR %", ylim=(0, None), xlim=(0, None))
+    axis.grid(axis="y", alpha=0.3)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=5, frameon=False)
     figure.savefig(path, dpi=120)
 
 

@@ -299,7 +299,10 @@ def test_seeds_together_and_protocols_apart(small_store: Path, tmp_path: Path) -
         (ONE.format(made="{'a': with_settings('fin', optimizer='sdg')}"), "the optimizer 'sdg'"),
         (ONE.format(made="{'a': with_settings('fin', emotions=('rage',))}"), "the emotion 'rage'"),
         (ONE.format(made="{'a': with_settings('fin', seed=3)}"), "sets seed, which is for the command line"),
-        (ONE.format(made="{'a': with_settings('fin', copies=-1)}"), "the run a can't be made: --frozen-epochs, --finetuned"),
+        (
+            ONE.format(made="{'a': with_settings('fin', copies=-1)}"),
+            "the run a can't be made: --frozen-epochs, --finetuned",
+        ),
         (ONE.format(made="{'a': with_settings('fin', copies='1')}"), "the run a can't be made"),
         (f"MINUTES = 'ten'\n{FEW}", "MINUTES that are no number"),
         (f"MINUTES = 0.1\n{FEW}", "--minutes is a number above 0.75"),

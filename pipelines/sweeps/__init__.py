@@ -1,7 +1,8 @@
 """Which runs are compared: a sweep is a Python file, one of those here or a user's own.
 
 Its docstring says what it is, `runs()` returns name → `pipelines.train.with_settings(model, **changes)`, and
-`MINUTES`, if it is there, is the budget where the command line gives none. Stores, seeds and folders are for
+`MINUTES`, if it is there, is the budget where the command line gives none, and `conclude(folder, rows)` says
+more than the table. Stores, seeds and folders are for
 the command line.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 import inspect
 import re
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -19,17 +20,39 @@ from fins.store import EMOTIONS
 from pipelines.train import TrainConfig
 
 SHIPPED = Path(__file__).parent
+Columns = dict[str, dict[str, str]]
+"""A table: column → row → cell."""
 OF_THE_COMMAND_LINE = ("store", "seed", "minutes", "out")
 
 
 @dataclass(frozen=True)
+class Conclusion:
+    """What a sweep says beside the table of its runs.
+
+    answers : sentences; tables : by their titles; pictures : name of a PNG in the folder → caption; facts :
+    for result.json
+    """
+
+    answers: list[str]
+    tables: dict[str, Columns]
+    pictures: dict[str, str]
+    facts: dict[str, Any]
+
+
+Conclude = Callable[[Path, Sequence[Mapping[str, Any]]], Conclusion]
+"""The comparison's folder and the rows of its runs → what is to be said."""
+
+
+@dataclass(frozen=True)
 class Sweep:
-    """about : its docstring; minutes : its own budget, or None; runs : name → options, at least one"""
+    """about : its docstring; minutes : its own budget, or None; runs : name → options, at least one;
+    conclude : what it has to say in the end, or None"""
 
     name: str
     about: str
     minutes: float | None
     runs: dict[str, TrainConfig]
+    conclude: Conclude | None
 
 
 def read_sweep(named: str) -> Sweep:
@@ -57,7 +80,8 @@ def read_sweep(named: str) -> Sweep:
         raise ValueError(f"the sweep {named} has MINUTES that are no number")
     for name, config in runs.items():
         check_run(name, config)
-    return Sweep(path.stem, inspect.cleandoc(defined.get("__doc__") or ""), minutes, dict(runs))
+    about = inspect.cleandoc(defined.get("__doc__") or "")
+    return Sweep(path.stem, about, minutes, dict(runs), defined.get("conclude"))
 
 
 def check_run(name: object, config: object) -> None:
