@@ -68,7 +68,8 @@ class CompareConfig:
     """
 
     sweep: Annotated[str, tyro.conf.Positional]
-    """Which runs: small, imitated, cnn_lstm or four_emotions, or the path of a .py file like those."""
+    """Which runs: small, imitated, cnn_lstm, four_emotions, leak_price or fin_vs_random, or the path of a .py
+    file like those."""
     store: tuple[Path, ...] = ()
     """Stores made by pipelines.prepare, to train, validate and test on."""
     seed: tuple[int, ...] = (0,)
