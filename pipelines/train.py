@@ -432,7 +432,7 @@ def frozen_outputs(model: UtteranceModel, table: UtteranceTable, n_copies: int) 
 def training_seconds(minutes: float, training: Training, started: float) -> float:
     """What a budget leaves for training: less the scores of all parts, and pictures, as measured now."""
     parts, before = training.parts, time.monotonic() - started
-    feed = Feed(training.model, training.table)
+    feed = Feed(training.model, training.table) if training.finetunes() else training.feed
     sample = parts["validation"][:EVALUATION_BATCH]
     training.table.lengths()  # reads each signal, once
     start = time.monotonic()

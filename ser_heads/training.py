@@ -248,11 +248,11 @@ class Training:
         """Seconds that this phase may take: of a budget, the second one gets what its epochs are worth."""
         if self.seconds is None:
             return None
-        if self.state.phase == "frozen" and self._finetunes():
+        if self.state.phase == "frozen" and self.finetunes():
             return self.seconds * FROZEN_SHARE
         return self.seconds - (self.state.seconds - self.state.phase_seconds)
 
-    def _finetunes(self) -> bool:
+    def finetunes(self) -> bool:
         """Whether there is anything frozen to finetune."""
         return self.options.finetuned_epochs > 0 and self.model.fins is not None and self.frozen is not None
 
@@ -282,7 +282,7 @@ class Training:
         state = self.state
         if state.phase == "frozen":
             self.frozen_best = {name: tensor.clone() for name, tensor in self.best.items()}
-            if self._finetunes() and not (state.stopped == "minutes" and self._spent_all()):
+            if self.finetunes() and not (state.stopped == "minutes" and self._spent_all()):
                 self.model.load_state_dict(self.best)
                 self.average.load_state_dict(self.best)
                 self._begin_phase("finetuned")
