@@ -300,10 +300,10 @@ def describe(result: Mapping[str, Any]) -> list[str]:
         result["command"],
         "```",
         "",
-        f"{result['n_trials']} trials in {result['seconds'] / 60:.1f} minutes: {result['n_finished']} of "
-        f"them for {result['epochs']} epochs or until they converged, {result['n_stopped']} stopped early by ASHA "
-        f"(grace {result['grace']}, reduction {result['reduction']}), {result['n_failed']} failed"
-        f"{left}{lost}.",
+        f"{result['n_trials']} trials in {result['seconds'] / 60:.1f} minutes: {result['n_finished']} were "
+        f"trained for {result['epochs']} epochs or until they converged, {result['n_stopped']} were stopped "
+        f"early by ASHA (grace {result['grace']}, reduction {result['reduction']}), {result['n_failed']} "
+        f"failed{left}{lost}.",
         "",
         f"UAR is the mean of five epochs on {n:,} validation utterances (speakers: {speakers}), at the best "
         "of them: that of the best of many trials is too good. The test part hasn't been touched: the "

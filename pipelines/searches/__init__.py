@@ -136,11 +136,12 @@ def check_option(default: TrainConfig, option: object, distribution: object) -> 
     if is_dataclass(was):
         known = ", ".join(f"{option}.{its.name}" for its in fields(was))
         raise ValueError(f"{option} has parts, which are searched one by one: {known}")
+    numbers = not isinstance(distribution, Choice)
     for value in distribution.ends():
         kinds = (int, float) if type(was) is float else (type(was),)
-        if was is not None and (type(value) not in kinds):
-            whole = "whole numbers, as a Choice" if type(was) is int else type(was).__name__
-            raise ValueError(f"{option} can't be {value!r}: its values are {whole}")
+        if was is not None and (type(value) not in kinds or (numbers and type(was) is not float)):
+            whole = "whole numbers, as a Choice" if type(was) is int else f"a Choice of {type(was).__name__}"
+            raise ValueError(f"{option} can't be {distribution}: its values are {whole}")
         check_run(f"with-{option}", with_options(default, {option: value}))
 
 
