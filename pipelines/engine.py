@@ -6,10 +6,12 @@ import contextlib
 import importlib.util
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 
 STARTS = 3  # Ray gives its own processes 30 s, too few for a first start on a busy machine
+ANSWERS = 5.0  # seconds in which a cluster does
 OBJECT_STORE = 100 * 2**20  # bytes: what processes hand each other here are numbers
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -61,11 +63,14 @@ def join(address: str, silent: dict[str, object]) -> None:
     """Become a driver of a cluster."""
     import ray
 
-    if "://" in address:
-        raise ValueError(f"{address} is for clients: give host:port, on a machine that is in the cluster")
+    host, _, port = address.rpartition(":")
+    if address != "auto" and ("/" in address or not (host and port.isdigit())):
+        raise ValueError(f"{address} is no address of a cluster's head: give host:port, or auto")
     try:
+        if address != "auto":  # Ray itself would try for minutes
+            socket.create_connection((host, int(port)), timeout=ANSWERS).close()
         ray.init(address=address, **silent)
-    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+    except (OSError, OverflowError, RuntimeError, ValueError) as error:
         raise ValueError(
             f"no cluster of Ray can be joined at {address}: start one with ray start, and run this on one "
             "of its machines"

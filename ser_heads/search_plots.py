@@ -12,7 +12,7 @@ from fins.plots import GREY, ORANGE, new_figure
 
 
 def plot_trials(path: Path, trials: Sequence[Mapping[str, Any]], best: int, title: str) -> None:
-    """Left each trial's best validation UAR so far over its epochs, right the best of all over the trials.
+    """Left each trial's validation UAR over its epochs, right that of all trials; the best of them so far.
 
     trials : the default first, each with `number` and `curve`, (n_epochs,) UAR, which may be empty
     best : number of the best one
@@ -29,10 +29,11 @@ def plot_trials(path: Path, trials: Sequence[Mapping[str, Any]], best: int, titl
         if its is trials[0]:
             style = {"color": "black", "lw": 2, "ls": "--", "label": f"default: {score:.3f}", "zorder": 3}
         if its["number"] == best:
-            style |= {"color": ORANGE, "lw": 2.5, "label": f"best: {score:.3f}, trial {best}", "zorder": 4}
+            which = "the default" if its is trials[0] else f"trial {best}"
+            style |= {"color": ORANGE, "lw": 2.5, "label": f"best: {score:.3f}, {which}", "zorder": 4}
         epochs = np.arange(1, len(its["curve"]) + 1)
         left.plot(epochs, its["curve"], marker="o", markevery=[-1], ms=4, **style)
-    left.set(xlabel="epoch", ylabel="validation UAR (mean of five epochs, best so far)")
+    left.set(xlabel="epoch", ylabel="validation UAR, best so far")
     left.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     figure.colorbar(colours, ax=left, label="UAR at the end of the trial")
     numbers = [its["number"] for its in drawn]

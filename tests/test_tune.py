@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -393,7 +394,7 @@ def test_a_search_and_what_it_leaves(searched: Path, small_store: Path, tmp_path
 
 
 @needs_ray
-def test_a_finished_search_stays_and_more_trials_go_on_with_it(
+def test_a_finished_search_stays_as_it_is(
     searched: Path, small_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = (searched / "journal.jsonl").read_text()
@@ -406,9 +407,21 @@ def test_a_finished_search_stays_and_more_trials_go_on_with_it(
 
 
 @needs_ray
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "ray://127.0.0.1:1"])
+@pytest.mark.slow
+def test_more_trials_go_on_with_a_finished_search(searched: Path, small_store: Path, tmp_path: Path) -> None:
+    shutil.copytree(searched, tmp_path / "out")
+    tune.main(asked(tmp_path, small_store, trials=4))
+    result, before = (read_json(out / "result.json") for out in (tmp_path / "out", searched))
+    assert result["trials"][:3] == before["trials"] and result["trials"][3]["epochs"] > 0
+    assert (
+        (tmp_path / "out" / "journal.jsonl").read_text().startswith((searched / "journal.jsonl").read_text())
+    )
+
+
+@needs_ray
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "auto", "nowhere", "ray://127.0.0.1:1"])
 def test_an_address_without_a_cluster(small_store: Path, tmp_path: Path, address: str) -> None:
-    with pytest.raises(ValueError, match=r"no cluster of Ray|give host:port") as said:
+    with pytest.raises(ValueError, match=r"no cluster of Ray can be joined|give host:port") as said:
         tune.main(asked(tmp_path, small_store, address=address))
     assert "\n" not in str(said.value)
 
