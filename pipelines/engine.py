@@ -10,7 +10,8 @@ import socket
 import tempfile
 from collections.abc import Iterator
 
-STARTS = 3  # Ray gives its own processes 30 s, too few for a first start on a busy machine
+from fins.command import sentence_of
+
 ANSWERS = 5.0  # seconds in which a cluster does
 OBJECT_STORE = 100 * 2**20  # bytes: what processes hand each other here are numbers
 QUIET = {
@@ -78,18 +79,15 @@ def join(address: str, silent: dict[str, object]) -> None:
 
 
 def start(options: dict[str, object]) -> None:
-    """Start Ray on this machine, again if it took too long."""
+    """Start Ray on this machine. It gives its processes 30 s; those of a try that failed end with this one."""
     import ray
 
-    for number in range(1, STARTS + 1):
-        try:
-            ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE, **options)
-            return
-        except Exception as error:  # Ray has no kind of its own for this
-            ray.shutdown()
-            if number == STARTS:
-                said = " ".join(str(error).split())
-                raise ValueError(f"Ray doesn't start on this machine ({said})") from error
+    try:
+        ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE, **options)
+    except Exception as error:  # Ray has no kind of its own for this
+        raise ValueError(
+            f"Ray doesn't start on this machine ({sentence_of(error)}): try again when it is less busy"
+        ) from error
 
 
 def largest(resource: str) -> float:
