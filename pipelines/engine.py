@@ -79,7 +79,7 @@ def join(address: str, silent: dict[str, object]) -> None:
 
 
 def start(options: dict[str, object]) -> None:
-    """Start Ray on this machine. It gives its processes 30 s; those of a try that failed end with this one."""
+    """Start Ray on this machine. It gives its processes 30 s; what a failed start left ends with this one."""
     import ray
 
     try:
