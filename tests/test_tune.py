@@ -497,13 +497,14 @@ def test_a_cluster_of_two_nodes(searched: Path, small_store: Path, tmp_path: Pat
 def test_a_budget_ends_a_search_with_its_result_and_a_larger_one_goes_on(
     small_store: Path, tmp_path: Path
 ) -> None:
-    config = asked(tmp_path, small_store, trials=2, epochs=400, grace=400, minutes=1.0)
+    config = asked(tmp_path, small_store, trials=2, epochs=5000, grace=5000, minutes=1.0)
+    search_in(tmp_path, TINY.replace("batch_size=16", "batch_size=16, patience=5000"))
     tune.main(config)
     result = read_json(tmp_path / "out" / "result.json")
     assert 10 < result["seconds"] < 90 and result["trials"][0]["state"] == "unfinished"
     assert checkpoint_of(tmp_path / "out", 0).exists()
     n_before = result["trials"][0]["epochs"]
-    tune.main(replace(config, minutes=2.0))
+    tune.main(replace(config, minutes=1.5))
     result = read_json(tmp_path / "out" / "result.json")
     assert 0 < n_before < result["trials"][0]["epochs"]
     lines = [json.loads(line) for line in (tmp_path / "out" / "journal.jsonl").read_text().splitlines()]
