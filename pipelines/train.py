@@ -434,7 +434,7 @@ def training_seconds(minutes: float, training: Training, started: float) -> floa
     parts, before = training.parts, time.monotonic() - started
     feed = Feed(training.model, training.table) if training.finetunes() else training.feed
     sample = parts["validation"][:EVALUATION_BATCH]
-    training.table.lengths()  # reads each signal, once
+    training.table.lengths(np.arange(len(training.table)))  # reads each signal, once
     start = time.monotonic()
     predict(training.model, feed, sample, training.device)
     each = (time.monotonic() - start) / len(sample)

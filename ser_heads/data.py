@@ -44,7 +44,7 @@ class UtteranceTable:
         self.speakers = np.array(
             [f"{c}/{s}" for c, s in zip(corpora, self.columns["speaker"], strict=True)], dtype=object
         )
-        self._lengths: NDArray[np.int64] | None = None
+        self._lengths = np.zeros(len(self.names), np.int64)  # 0 until it is asked for
         self.emotion = np.array([EMOTIONS.index(emotion) for emotion in self.columns["emotion"]])
 
     def __len__(self) -> int:
@@ -60,11 +60,11 @@ class UtteranceTable:
         signal = perturb(self.signal(utterance), self.names[utterance], number)
         return np.pad(signal, (0, max(0, WINDOW - len(signal))))
 
-    def lengths(self) -> NDArray[np.int64]:
-        """(n,) samples of each signal, to put those of a length side by side."""
-        if self._lengths is None:
-            self._lengths = np.array([len(self.signal(utterance)) for utterance in range(len(self))])
-        return self._lengths
+    def lengths(self, utterances: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(n,) samples of the signals of some utterances, to put those of a length side by side."""
+        for utterance in utterances[self._lengths[utterances] == 0]:
+            self._lengths[utterance] = len(self.signal(utterance))
+        return self._lengths[utterances]
 
     def stored_features(self, utterance: int, names: Sequence[str]) -> NDArray[np.float32]:
         """(n_windows, n_outputs): closed forms of the whole utterance, as the store holds them."""

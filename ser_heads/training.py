@@ -178,7 +178,7 @@ def predict(
     """(n, 8) logits of utterances as they were recorded, in their order."""
     model.eval()
     logits = np.empty((len(utterances), len(EMOTIONS)), np.float32)
-    for places in length_batches(feed.table.lengths()[utterances], EVALUATION_BATCH, EVALUATION_SAMPLES):
+    for places in length_batches(feed.table.lengths(utterances), EVALUATION_BATCH, EVALUATION_SAMPLES):
         chosen = utterances[places]
         with torch.no_grad():
             out, _ = model(feed.batch(chosen, [0] * len(chosen)).to(device))
@@ -225,10 +225,15 @@ class Training:
         if checkpoint.exists():
             restore_state(checkpoint, self._restore)
 
-    def run(self, progress: Callable[[State, int, int], None]) -> State:
+    def run(
+        self,
+        progress: Callable[[State, int, int], None],
+        after_epoch: Callable[[State], None] = lambda state: None,
+    ) -> State:
         """Train to the end of both phases or of the time; the model then has its best weights.
 
         progress : called with the state, and the steps done and to do of the epoch
+        after_epoch : called with the state once an epoch is in the checkpoint
         """
         state = self.state
         while not state.done:
@@ -237,6 +242,7 @@ class Training:
             if state.stopped:
                 self._next_phase()
             self._save()
+            after_epoch(state)
         self.model.load_state_dict(self.best)
         return state
 

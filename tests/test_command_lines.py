@@ -40,6 +40,8 @@ def run(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         ("pipelines.evaluate", ("nowhere",), "is missing"),
         ("pipelines.report", ("nowhere",), "is missing"),
         ("pipelines.compare", ("small",), "--store"),
+        ("pipelines.tune", ("fin",), "--store"),
+        ("pipelines.tune", ("fim", "--store", "nowhere.h5"), "fin, wavelet_packet_net"),
         ("pipelines.compare", ("smal", "--store", "nowhere.h5"), "imitated, leak_price, small"),
         ("pipelines.explore", ("--store", "nowhere.h5"), "is missing"),
     ],
@@ -66,6 +68,7 @@ def test_an_error_is_one_sentence_and_exit_code_2(
         "pipelines.evaluate",
         "pipelines.report",
         "pipelines.compare",
+        "pipelines.tune",
         "pipelines.explore",
     ],
 )

@@ -2,21 +2,19 @@
 
 Its docstring says what it is, `runs()` returns name → `pipelines.train.with_settings(model, **changes)`, and
 `MINUTES`, if it is there, is the budget where the command line gives none, and `conclude(folder, rows)` says
-more than the table. Stores, seeds and folders are for
-the command line.
+more than the table. Stores, seeds and folders are for the command line.
 """
 
 from __future__ import annotations
 
-import inspect
 import re
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from fins.store import EMOTIONS
+from pipelines.scripts import run_script
 from pipelines.train import TrainConfig
 
 SHIPPED = Path(__file__).parent
@@ -60,28 +58,16 @@ def read_sweep(named: str) -> Sweep:
 
     Raises ValueError in one sentence if it is missing, can't be run, or defines nothing that can be meant.
     """
-    path = Path(named) if named.endswith(".py") else SHIPPED / f"{named}.py"
-    if not path.is_file() or path.name == "__init__.py":
-        known = ", ".join(sorted(its.stem for its in SHIPPED.glob("[!_]*.py")))
-        raise ValueError(f"there is no sweep {named}: give one of {known}, or the path of a .py file")
-    defined: dict[str, Any] = {"__name__": path.stem, "__file__": str(path)}
-    try:
-        exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), defined)
-        runs = defined["runs"]() if "runs" in defined else None
-    except Exception as error:
-        lines = [its.lineno for its in traceback.extract_tb(error.__traceback__) if its.filename == str(path)]
-        where = f", line {lines[-1]}" if lines else ""
-        said = " ".join(str(error).split())
-        raise ValueError(f"the sweep {named} is broken{where} ({type(error).__name__}: {said})") from error
+    script = run_script(named, SHIPPED, "sweep", ("runs",))
+    runs = script.returned.get("runs")
     if not isinstance(runs, Mapping) or not runs:
         raise ValueError(f"the sweep {named} has no runs: its runs() returns name → with_settings(model)")
-    minutes = defined.get("MINUTES")
+    minutes = script.defined.get("MINUTES")
     if minutes is not None and not isinstance(minutes, int | float):
         raise ValueError(f"the sweep {named} has MINUTES that are no number")
     for name, config in runs.items():
         check_run(name, config)
-    about = inspect.cleandoc(defined.get("__doc__") or "")
-    return Sweep(path.stem, about, minutes, dict(runs), defined.get("conclude"))
+    return Sweep(script.name, script.about, minutes, dict(runs), script.defined.get("conclude"))
 
 
 def check_run(name: object, config: object) -> None:
