@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from ray import tune
-from ray.exceptions import RayActorError
+from ray.exceptions import ActorDiedError, RayActorError
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from tqdm import tqdm
 
@@ -94,10 +94,11 @@ class Watch(tune.Callback):
         self.journal.write(trial.config["number"], {"lost": True})
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        error = trial.get_error()
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        why = lines[-1] if lines else type(error).__name__
-        if isinstance(error, RayActorError):
+        text = trial.get_error() or ""
+        why = next(
+            (line.strip() for line in reversed(text.splitlines()) if line.strip()), "for no known reason"
+        )
+        if RayActorError.__name__ in text or ActorDiedError.__name__ in text:
             why = f"its process was lost {1 + RETRIES} times, as a rule for want of memory"
         self.journal.write(trial.config["number"], {"ended": "failed", "why": why})
 

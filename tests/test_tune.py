@@ -355,6 +355,24 @@ def test_rungs_by_an_oracle_also_when_a_journal_goes_on(tmp_path: Path, reductio
     assert [len(its.rows) for _, its in sorted(journal.trials.items())] != [n_epochs] * n_trials
 
 
+@needs_ray
+def test_why_a_trial_failed_is_told_in_one_line(tmp_path: Path) -> None:
+    from pipelines.asha import Watch
+
+    journal = Journal(tmp_path / "journal.jsonl")
+    watch = Watch(journal, None)
+    texts = {
+        1: "Traceback:\n  File\nray.exceptions.ActorDiedError: The actor died.\n  pid: 7\n",
+        2: "Traceback:\n  File\nRuntimeError: can't allocate memory\n\n",
+    }
+    for number, text in texts.items():
+        trial = SimpleNamespace(config={"number": number}, get_error=lambda text=text: text)
+        watch.on_trial_error(0, [], trial)
+    told = [journal.told(number) for number in texts]
+    assert [its.ended for its in told] == ["failed", "failed"]
+    assert "lost 4 times" in told[0].why and told[1].why == "RuntimeError: can't allocate memory"
+
+
 @pytest.fixture(scope="module")
 def searched(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Three trials of two epochs, one after another."""
