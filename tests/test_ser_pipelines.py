@@ -206,7 +206,10 @@ def test_published_folds_cover_every_speaker_once() -> None:
     ("changes", "message"),
     [
         ({"store": ()}, "give --store"),
-        ({"frozen_epochs": 0}, "at least 1"),
+        ({"frozen_epochs": 0, "finetuned_epochs": 0}, "there have to be --finetuned-epochs"),
+        ({"frozen_epochs": 0, "model": "wavelet", "fins": None}, "has no FINs to finetune"),
+        ({"patience": 0}, "at least 1"),
+        ({"training_speakers": 0.0}, "--training-speakers is a share"),
         ({"copies": -1}, "at least 0"),
         ({"learning_rate": float("nan")}, "--learning-rate is a number above 0"),
         ({"minutes": 0.0}, "--minutes is a number above 0"),
