@@ -1,4 +1,4 @@
-"""The classifiers on one core: seconds of computing per second of speech, and a finetuning step by its parts.
+"""The classifiers on one core: seconds of computing per second of speech, and steps of training.
 
 Weights of heads and wavelet branches are random: they don't change how much is computed.
 """
@@ -17,11 +17,11 @@ from torch import nn
 
 from fins.audio import HOP, SAMPLE_RATE, WINDOW, cut_windows
 from fins.conditions import synthetic_clips
-from fins.features import FEATURES, compute_features
+from fins.features import compute_features
 from fins.store import EMOTIONS
 from ser_heads.data import Batch, count_frames, pad
 from ser_heads.models import FINS_OF, ModelConfig, build_model
-from ser_heads.training import LARGEST_GRADIENT
+from ser_heads.training import LARGEST_GRADIENT, multiplies_bfloat16
 
 BATCH, SECONDS, STEPS = 32, 2.5, 5
 
@@ -50,7 +50,7 @@ def main() -> None:
         return noted
 
     for name in FINS_OF:
-        model, _ = build_model(ModelConfig(name, tuple(FEATURES) if name == "feature_cnn" else None))
+        model, _ = build_model(ModelConfig(name))
         model.eval()
         ours, peers = [], []
         work = over_clips(lambda clip, model=model: model(batch_of([clip])), ours)
@@ -59,6 +59,7 @@ def main() -> None:
         factors = [statistics.median(factors[1:]) for factors in (ours, peers)]
         print(f"{name}: real-time factor {factors[0]:.4f}; {librosas}: {factors[1]:.4f}", flush=True)
     by_part()
+    mixed_precision()
 
 
 def closed_forms(clip: np.ndarray) -> np.ndarray:
@@ -113,6 +114,32 @@ def by_part() -> None:
     print(f"finetuning step of fin_wavelet, {BATCH} utterances of {SECONDS} s: {sum(parts.values()):,.0f} ms")
     for part, milliseconds in parts.items():
         print(f"  {part}: {milliseconds:,.0f} ms, {100 * milliseconds / sum(parts.values()):.0f} %")
+
+
+def mixed_precision() -> None:
+    """Time steps of fin on frozen FINs' outputs in mixed precision and in float32, in turn."""
+    if not multiplies_bfloat16(torch.device("cpu")):
+        print("mixed precision: not used, this CPU has no instructions for bfloat16")
+        return
+    model, _ = build_model(ModelConfig("fin"))
+    speech = np.resize(np.concatenate(synthetic_clips()), (BATCH, round(SECONDS * SAMPLE_RATE)))
+    batch = batch_of(list(speech))
+    assert model.fins is not None and batch.signal is not None
+    with torch.no_grad():
+        outputs = model.fins(batch.signal, batch.n_samples)
+    batch = Batch(batch.n_samples, batch.n_frames, batch.emotion, outputs=outputs)
+    model.fins.freeze()
+    model.train()
+
+    def step(mixed: bool) -> int:
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            logits, targets = model(batch)
+        nn.functional.cross_entropy(logits.float(), targets).backward()
+        return BATCH
+
+    compare(
+        "step of fin, mixed precision", "utterances", lambda: step(True), lambda: step(False), "float32", 10
+    )
 
 
 if __name__ == "__main__":

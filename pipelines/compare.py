@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import multiprocessing
 import os
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -227,11 +227,14 @@ def train_apart(config: TrainConfig, unseen: Sequence[Path] = (), workers: int =
 def _train(config: TrainConfig, unseen: Sequence[Path], workers: int, sender: Connection) -> None:
     """In the process: send the reason of a failure, or nothing."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    if workers > 1:
-        torch.set_num_threads(max(1, torch.get_num_threads() // workers))
-        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     try:
-        train_and_judge(config, unseen)
+        with contextlib.ExitStack() as stack:
+            if workers > 1:
+                torch.set_num_threads(max(1, torch.get_num_threads() // workers))
+                nowhere = stack.enter_context(open(os.devnull, "w"))
+                stack.enter_context(contextlib.redirect_stdout(nowhere))
+                stack.enter_context(contextlib.redirect_stderr(nowhere))  # until there is a traceback
+            train_and_judge(config, unseen)
         sender.send("")
     except (ValueError, OSError) as error:
         sender.send(sentence_of(error))
@@ -239,8 +242,8 @@ def _train(config: TrainConfig, unseen: Sequence[Path], workers: int, sender: Co
         sender.send("it was interrupted")
 
 
-def train_and_judge(config: TrainConfig, unseen: Sequence[Path] = (), workers: int = 1) -> None:
-    """What `train_apart` does, here."""
+def train_and_judge(config: TrainConfig, unseen: Sequence[Path] = ()) -> None:
+    """One run, and what its model says of unseen stores."""
     train.main(config)
     if unseen:
         assert config.out is not None

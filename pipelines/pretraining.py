@@ -15,7 +15,7 @@ from pipelines.results import read_predictions, read_table
 from pipelines.sweeps import Columns, Conclusion
 from ser_heads.comparison_plots import plot_over_seconds, plot_shares
 from ser_heads.scores import difference, holm
-from ser_heads.training import RECENT
+from ser_heads.training import recent_means
 
 PRETRAINED = ("frozen", "tuned", "permuted")
 CLAIMS = (  # of the FIN publication, as better and worse
@@ -94,10 +94,8 @@ def history_of(out: Path, arm: str, row: Mapping[str, Any]) -> list[tuple[float,
     header, rows = read_table(out / row["folder"] / HISTORY)
     before = pretraining_seconds() if arm in PRETRAINED else 0.0
     uars = [float(its[header.index("validation_uar")]) for its in rows]
-    return [
-        (before + float(its[header.index("seconds")]), float(np.mean(uars[max(0, n + 1 - RECENT) : n + 1])))
-        for n, its in enumerate(rows)
-    ]
+    seconds = [before + float(its[header.index("seconds")]) for its in rows]
+    return list(zip(seconds, recent_means(uars), strict=True))
 
 
 def pretraining_seconds() -> float:

@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from fins.command import sentence_of
 from pipelines.train import CHECKPOINT, TrainConfig, divide, part_of
+from ser_heads.base import UtteranceModel
 from ser_heads.data import UtteranceTable
 from ser_heads.fin_branch import FrozenOutputs
 from ser_heads.kept import Progress, ignore
 from ser_heads.models import ModelConfig, build_model
-from ser_heads.training import RECENT, Feed, Options, State, Training
+from ser_heads.training import Feed, Options, State, Training, recent_means
 
 JOURNAL, FOLDER = "journal.jsonl", "trials"
 KEYS = ("epoch", "uar", "validation_uar", "validation_loss", "train_loss", "seconds")
@@ -54,17 +54,18 @@ def begin_training(config: TrainConfig, checkpoint: Path, device: torch.device) 
     table = UtteranceTable(config.store, trimmed=not model.whole)
     parts = divide(table, config)
     del parts["test"]
-    frozen = keep_inputs(config, table, ignore)
+    frozen = keep_inputs(model, table, config.copies, ignore)
     if not checkpoint.exists():
         model.calibrate(Feed(model, table, frozen), parts["train"])
     return Training(model, table, parts, part_of(config, Options), frozen, checkpoint, device, config.seed)
 
 
-def keep_inputs(config: TrainConfig, table: UtteranceTable, progress: Progress) -> FrozenOutputs | None:
+def keep_inputs(
+    model: UtteranceModel, table: UtteranceTable, n_copies: int, progress: Progress
+) -> FrozenOutputs | None:
     """What is made of recordings once and kept beside the stores: what the model hears, and its FINs."""
-    model, _ = build_model(part_of(config, ModelConfig))
     model.prepare(table, progress)
-    return FrozenOutputs(model.fins, table, config.copies, progress) if model.fins is not None else None
+    return FrozenOutputs(model.fins, table, n_copies, progress) if model.fins is not None else None
 
 
 def row_of(state: State, epoch: int) -> Row:
@@ -74,10 +75,9 @@ def row_of(state: State, epoch: int) -> Row:
     """
     row = state.history[epoch - 1]
     uars = [its.validation_uar for its in state.history[:epoch]]
-    recent = [float(np.mean(uars[max(0, end - RECENT) : end])) for end in range(1, epoch + 1)]
     return {
         "epoch": epoch,
-        "uar": max(recent),
+        "uar": max(recent_means(uars)),
         "validation_uar": row.validation_uar,
         "validation_loss": row.validation_loss,
         "train_loss": row.train_loss,

@@ -164,7 +164,8 @@ def keep_all(configs: Sequence[TrainConfig], table: UtteranceTable) -> None:
         if key not in made:
             made.append(key)
             with tqdm(total=len(table), unit=" utterances", desc="inputs", leave=False) as bar:
-                frozen = keep_inputs(config, table, bar.update)
+                model, _ = build_model(part_of(config, ModelConfig))
+                frozen = keep_inputs(model, table, config.copies, bar.update)
             if frozen is not None:
                 frozen.close()
 

@@ -346,7 +346,7 @@ class Training:
                 uar,
             )
         )
-        recent = float(np.mean([row.validation_uar for row in state.history[-RECENT:]]))
+        recent = recent_means([row.validation_uar for row in state.history])[-1]
         if (recent, -loss) > (state.best_uar, -state.best_loss):
             state.best_uar, state.best_loss, state.since_best = recent, loss, 0
             state.best_epoch = len(state.history)
@@ -448,8 +448,13 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether the machine has instructions for products of bfloat16, which halve the time of a step."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
-    can: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # not known before torch 2.10
+    can: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older releases have none
     return bool(can.get("avx512_bf16") or can.get("amx_bf16"))
+
+
+def recent_means(uars: Sequence[float]) -> list[float]:
+    """Of each epoch: the mean of its UAR and those of the four before it, by which an epoch is chosen."""
+    return [float(np.mean(uars[max(0, end - RECENT) : end])) for end in range(1, len(uars) + 1)]
 
 
 def averaging(n_steps: int) -> float:

@@ -21,7 +21,7 @@ from fins.features import FEATURES
 from fins.runs import read_json
 from fins.store import EMOTIONS
 from pipelines import compare, sweeps, train
-from pipelines.compare import CompareConfig
+from pipelines.compare import CompareConfig, train_and_judge
 from pipelines.compare import train_apart as apart
 from pipelines.results import answer, evenly_spread, read_predictions
 from pipelines.sweeps import read_sweep
@@ -59,7 +59,9 @@ def timeless(row: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs in this process, which needn't start first."""
-    monkeypatch.setattr(compare, "train_apart", compare.train_and_judge)
+    monkeypatch.setattr(
+        compare, "train_apart", lambda config, unseen, workers: train_and_judge(config, unseen)
+    )
 
 
 @pytest.fixture
@@ -74,7 +76,9 @@ def made(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A comparison of two runs, and of one that can't be made."""
     folder = tmp_path_factory.mktemp("compared")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(compare, "train_apart", compare.train_and_judge)
+        patched.setattr(
+            compare, "train_apart", lambda config, unseen, workers: train_and_judge(config, unseen)
+        )
         compare.main(CompareConfig(sweep_of(folder), (small_store,), out=folder / "out"))
     return folder / "out"
 
@@ -169,9 +173,15 @@ def test_a_run_in_its_own_process_is_the_same_run(made: Path, small_store: Path,
         ({"fins": (3,)}, "^it has a bug, whose traceback stands above$"),
     ],
 )
-def test_why_a_process_failed(small_store: Path, tmp_path: Path, changes: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        apart(train.with_settings("fin", store=(small_store,), out=tmp_path / "run", **changes))
+def test_why_a_process_failed(
+    small_store: Path, tmp_path: Path, changes: dict, message: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for workers in (1, 2):
+        with pytest.raises(ValueError, match=message):
+            apart(
+                train.with_settings("fin", store=(small_store,), out=tmp_path / "run", **changes), (), workers
+            )
+        assert ("Traceback" in capfd.readouterr().err) == ("bug" in message)
 
 
 class Page(HTMLParser):
