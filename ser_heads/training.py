@@ -445,7 +445,7 @@ class Training:
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether the machine has instructions for products of bfloat16, which halve the time of a step."""
+    """Whether the machine has instructions for products of bfloat16, which make steps faster."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     can: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older releases have none
