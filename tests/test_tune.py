@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import importlib.util
 import json
@@ -43,9 +44,30 @@ from pipelines.tune import TuneConfig, command_of
 from ser_heads.data import UtteranceTable
 from ser_heads.training import Feed
 
-needs_ray = pytest.mark.skipif(
+skip_without_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="Ray isn't installed: it comes with the extra cluster"
 )
+
+
+@contextlib.contextmanager
+def only_ray(factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Wait until no other process of this session of tests has a Ray of its own: `auto` would find it."""
+    fcntl = pytest.importorskip("fcntl")
+    with (factory.getbasetemp().parent / "ray.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture
+def ray_alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with only_ray(tmp_path_factory):
+        yield
+
+
+def needs_ray(test: Callable[..., None]) -> Callable[..., None]:
+    return skip_without_ray(pytest.mark.usefixtures("ray_alone")(test))
+
+
 TINY = """'''A rate and a batch.'''
 
 from pipelines.searches import Choice, LogUniform
@@ -374,11 +396,12 @@ def test_why_a_trial_failed_is_told_in_one_line(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def searched(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def searched(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three trials of two epochs, one after another."""
     folder = tmp_path_factory.mktemp("searched")
-    tune.main(asked(folder, small_store))
-    yield folder / "out"
+    with only_ray(tmp_path_factory):
+        tune.main(asked(folder, small_store))
+    return folder / "out"
 
 
 @needs_ray
