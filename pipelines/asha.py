@@ -14,10 +14,10 @@ from ray.exceptions import ActorDiedError, RayActorError
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from tqdm import tqdm
 
+from pipelines.engine import RETRIES
 from pipelines.train import TrainConfig
 from pipelines.trials import KEYS, Journal, checkpoint_of, train_trial
 
-RETRIES = 3  # of a trial whose process was lost
 STORAGE = "ray"  # folder of Ray's own notes, which nothing here reads
 DEFAULT = 0  # number of the trial that is never stopped early: what the others are measured by
 

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import multiprocessing
-import os
-import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 import tyro
 
 from fins.command import run_command, sentence_of
 from fins.runs import HISTORY, RESULT, begin_run, held, look_up_run, write_atomically, write_json
 from fins.splits import PARTS
-from pipelines import evaluate, train
+from pipelines import train
 from pipelines.audit import verdict
-from pipelines.evaluate import EvaluateConfig
 from pipelines.pages import bullets, heading, paragraph, picture, tabulate, write_page
 from pipelines.results import read_result, read_table
+from pipelines.several import UNSEEN, Job, check_workers, make_runs
 from pipelines.sweeps import Columns, Conclusion, Sweep, read_sweep
 from pipelines.train import LEARNED, TrainConfig
 from ser_heads.comparison_plots import plot_confusions, plot_histories, plot_uars
@@ -35,8 +28,6 @@ from ser_heads.scores import METRICS
 
 PAGE = "index.html"
 ENDING = 30.0  # seconds that reading results, pictures and pages take
-UNSEEN = "unseen"  # folder in a run for what its model says of unseen stores
-INTERRUPTED = 10.0  # seconds that a run has to end by itself, before it is ended
 STARTING = 5.0  # seconds that the process of a run takes before it counts its own time
 TAKEN = (  # of a run's result
     *("model", "parameters", "protocol", "fold", "labels", "parts", "seconds", "epochs", "best_epoch"),
@@ -80,6 +71,9 @@ class CompareConfig:
     """Budget of the whole sweep, in equal shares for its runs; by default the sweep's own, if it has one."""
     workers: int = 1
     """Runs at a time, which share the cores: as many as there are cores take the least time in all."""
+    address: str | None = None
+    """Of a cluster of Ray, each of whose CPUs takes a run at a time: host:port of its head, or auto. Its
+    machines find stores and --out by the same paths. Needs the extra cluster."""
     out: Path | None = None
     """Folder of the comparison and of the runs in it; by default runs/<sweep>-<stores>."""
 
@@ -110,7 +104,7 @@ def main(config: CompareConfig) -> None:
     look_up_run(out, asked, free=("seed", "runs"))
     with held(out):
         begin_run(out, asked)
-        rows, failed = make_runs(planned, config.unseen, config.workers)
+        rows, failed = make_rows(planned, config.unseen, config.workers, config.address)
         if not rows:
             raise ValueError(
                 f"none of {len(planned)} runs has a result, the first because: {failed[0]['why']}"
@@ -143,8 +137,7 @@ def plan(sweep: Sweep, config: CompareConfig, out: Path) -> list[Planned]:
     if not config.seed or len(set(config.seed)) < len(config.seed):
         raise ValueError("--seed takes one or more seeds, each once")
     minutes = sweep.minutes if config.minutes is None else config.minutes
-    if config.workers < 1:
-        raise ValueError("--workers is at least 1")
+    check_workers(config.workers, config.address)
     n_runs = len(sweep.runs) * len(config.seed)
     n_turns = -(-n_runs // config.workers)
     least = (ENDING + STARTING * n_turns) / 60
@@ -166,96 +159,22 @@ def plan(sweep: Sweep, config: CompareConfig, out: Path) -> list[Planned]:
     return planned
 
 
-def make_runs(
-    planned: Sequence[Planned], unseen: Sequence[Path] = (), workers: int = 1
+def make_rows(
+    planned: Sequence[Planned], unseen: tuple[Path, ...] = (), workers: int = 1, address: str | None = None
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows of what has a result, and why the others have none; in the order of the plan."""
-
-    def make(place: int) -> dict[str, Any]:
-        its = planned[place]
+    whys = make_runs([Job(its.label, its.config, unseen) for its in planned], workers, address)
+    rows, failed = [], []
+    for its, why in zip(planned, whys, strict=True):
         assert its.config.out is not None
-        print(f"run {place + 1} of {len(planned)}: {its.label}", flush=True)
         known = {"name": its.name, "label": its.label, "folder": its.config.out.name, "seed": its.config.seed}
         try:
-            whole = [its.config.out, *([its.config.out / UNSEEN] if unseen else [])]
-            if any(not (folder / RESULT).exists() for folder in whole):
-                train_apart(its.config, unseen, workers)
-            else:  # pipelines.train says whether it is this very run: that needs no process
-                train.main(its.config)
-            return {**known, **row_of(its.config.out, unseen)}
-        except (ValueError, OSError) as error:
-            print(f"{its.label} failed: {sentence_of(error)}", flush=True)
-            return {**known, "why": sentence_of(error)}
-
-    threads = ThreadPoolExecutor(workers)
-    try:
-        made = list(threads.map(make, range(len(planned))))
-    except KeyboardInterrupt:  # from the keyboard it comes to the runs too
-        threads.shutdown(wait=False, cancel_futures=True)
-        for run in multiprocessing.active_children():
-            run.join(INTERRUPTED)
-            run.terminate()
-        raise
-    return [its for its in made if "why" not in its], [its for its in made if "why" in its]
-
-
-def train_apart(config: TrainConfig, unseen: Sequence[Path] = (), workers: int = 1) -> None:
-    """pipelines.train in a process of its own, so that memory and threads end with the run; and what its
-    model says of unseen stores.
-
-    workers : processes like this one that share the cores; of several none shows its progress
-    Raises ValueError with the reason if it fails, whatever that is: the others go on.
-    """
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_train, args=(config, unseen, workers, sender), daemon=True)
-    process.start()
-    sender.close()
-    try:
-        why = receiver.recv()
-    except EOFError:
-        process.join()
-        if process.exitcode == 1:
-            why = "it has a bug, whose traceback stands above"
-        else:
-            why = f"its process was killed (exit code {process.exitcode}), as a rule for want of memory"
-    process.join()
-    if why:
-        raise ValueError(why)
-
-
-def _train(config: TrainConfig, unseen: Sequence[Path], workers: int, sender: Connection) -> None:
-    """In the process: send the reason of a failure, or nothing."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    try:
-        with contextlib.ExitStack() as stack:
-            if workers > 1:
-                torch.set_num_threads(max(1, torch.get_num_threads() // workers))
-                nowhere = stack.enter_context(open(os.devnull, "w"))
-                stack.enter_context(contextlib.redirect_stdout(nowhere))
-                stack.enter_context(contextlib.redirect_stderr(nowhere))  # until there is a traceback
-            train_and_judge(config, unseen)
-        sender.send("")
-    except (ValueError, OSError) as error:
-        sender.send(sentence_of(error))
-    except KeyboardInterrupt:
-        sender.send("it was interrupted")
-
-
-def train_and_judge(config: TrainConfig, unseen: Sequence[Path] = ()) -> None:
-    """One run, and what its model says of unseen stores."""
-    train.main(config)
-    if unseen:
-        assert config.out is not None
-        evaluate.main(EvaluateConfig((config.out,), tuple(unseen), config.out / UNSEEN))
-
-
-def _end_with_parent() -> None:
-    """A run doesn't outlive a comparison that was killed: its folder is free for the next try."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(130)
+            if why:
+                raise ValueError(why)
+            rows.append({**known, **row_of(its.config.out, unseen)})
+        except ValueError as error:
+            failed.append({**known, "why": sentence_of(error)})
+    return rows, failed
 
 
 def row_of(run: Path, unseen: Sequence[Path] = ()) -> dict[str, Any]:

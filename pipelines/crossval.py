@@ -17,6 +17,7 @@ from fins.splits import fold_utterances, split_at_speakers
 from pipelines import train
 from pipelines.evaluate import collect, describe
 from pipelines.results import PREDICTIONS, check_out, draw_scores, read_result, scores_of, write_split
+from pipelines.several import Job, check_workers, make_runs
 from pipelines.train import TrainConfig, published_folds
 from ser_heads.data import UtteranceTable
 from ser_heads.models import ModelConfig, build_model
@@ -38,6 +39,11 @@ class CrossvalConfig(TrainConfig):
     (leaks speakers)."""
     n_folds: int = 5
     """Not of published ones."""
+    workers: int = 1
+    """Folds at a time, which share the cores: as many as there are cores take the least time in all."""
+    address: str | None = None
+    """Of a cluster of Ray, each of whose CPUs takes a fold at a time: host:port of its head, or auto. Its
+    machines find stores and --out by the same paths. Needs the extra cluster."""
 
 
 def main(config: CrossvalConfig) -> None:
@@ -47,22 +53,23 @@ def main(config: CrossvalConfig) -> None:
         raise ValueError("folds say all: they go without --fold, --split and --test-corpus")
     out = config.out or Path("runs") / f"{config.model}-{config.folds}-folds-seed{config.seed}"
     check_out(out)
+    check_workers(config.workers, config.address)
     whole = build_model(ModelConfig(**{its.name: getattr(config, its.name) for its in fields(ModelConfig)}))
     table = UtteranceTable(config.store, trimmed=not whole[0].whole)
-    runs = []
+    jobs = []
     with held(out):
         for name, parts, published in divide(table, config):
             split = out / f"{name}.csv"
             if parts is not None and not split.exists():
                 write_split(split, table, parts)
             asked = TrainConfig(**{its.name: getattr(config, its.name) for its in fields(TrainConfig)})
-            run = out / name
-            print(f"{name}:")
-            if published is not None:
-                train.main(replace(asked, fold=published, out=run))
-            else:
-                train.main(replace(asked, split=split, out=run))
-            runs.append(run)
+            where = {"split": split} if published is None else {"fold": published}
+            jobs.append(Job(name, replace(asked, **where, out=out / name)))
+        whys = make_runs(jobs, config.workers, config.address)
+        for job, why in zip(jobs, whys, strict=True):
+            if why:
+                raise ValueError(f"{job.label} failed: {why}")
+        runs = [out / job.label for job in jobs]
         results = [read_result(run) for run in runs]
         facts, predictions = collect(runs, results)
         scores = scores_of(predictions, config.seed)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from fins.command import sentence_of
 
 ANSWERS = 5.0  # seconds in which a cluster does
+RETRIES = 3  # of work whose process was lost
 OBJECT_STORE = 100 * 2**20  # bytes: what processes hand each other here are numbers
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -90,8 +91,8 @@ def start(options: dict[str, object]) -> None:
         ) from error
 
 
-def largest(resource: str) -> float:
-    """How many CPUs or GPUs (`CPU`, `GPU`) the machine has that has most of them, in a session."""
+def resources(name: str) -> list[float]:
+    """How many CPUs or GPUs (`CPU`, `GPU`) each machine has, in a session."""
     import ray
 
-    return max((node["Resources"].get(resource, 0.0) for node in ray.nodes() if node["Alive"]), default=0.0)
+    return [node["Resources"].get(name, 0.0) for node in ray.nodes() if node["Alive"]]

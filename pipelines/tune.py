@@ -17,7 +17,7 @@ from fins.command import run_command, sentence_of
 from fins.runs import RESULT, begin_run, held, look_up_run, write_atomically, write_json
 from fins.splits import Protocol
 from pipelines import train
-from pipelines.engine import check_ray, largest, ray_session
+from pipelines.engine import check_ray, ray_session, resources
 from pipelines.results import part_facts
 from pipelines.searches import Drawn, Search, draw_trials, read_search, with_options
 from pipelines.train import Emotion, TrainConfig, divide, part_of, with_settings
@@ -177,9 +177,9 @@ def search_on(config: TuneConfig, pending: Mapping[int, TrainConfig], out: Path,
         from pipelines.asha import Asha, Means, run_trials
 
         for name, wanted in (("CPU", config.cpus), ("GPU", config.gpus)):
-            if wanted > largest(name):
+            if wanted > max(resources(name)):
                 raise ValueError(
-                    f"no trial can have {wanted:g} {name}s: no machine has above {largest(name):g}"
+                    f"no trial can have {wanted:g} {name}s: no machine has above {max(resources(name)):g}"
                 )
         left = None if config.minutes is None else config.minutes * 60 - ENDING - journal.seconds()
         if left is not None and left <= 0:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -99,3 +102,37 @@ def real_store(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("real") / "real.h5"
     write_store(out, recordings)
     return out
+
+
+@pytest.fixture(scope="module")
+def runs_here() -> Iterator[None]:
+    """The runs of a comparison or of folds in this process, which needn't start first."""
+    from pipelines import several
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(several, "make_apart", lambda job, workers: job.make())
+        yield
+
+
+skip_without_ray = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason="Ray isn't installed: it comes with the extra cluster"
+)
+
+
+@contextlib.contextmanager
+def only_ray(factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Wait until no other process of this session of tests has a Ray of its own: `auto` would find it."""
+    fcntl = pytest.importorskip("fcntl")
+    with (factory.getbasetemp().parent / "ray.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture
+def ray_alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with only_ray(tmp_path_factory):
+        yield
+
+
+def needs_ray(test: Callable[..., None]) -> Callable[..., None]:
+    return skip_without_ray(pytest.mark.usefixtures("ray_alone")(test))

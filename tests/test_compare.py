@@ -20,16 +20,17 @@ from sklearn.metrics import accuracy_score, f1_score, recall_score
 from fins.features import FEATURES
 from fins.runs import read_json
 from fins.store import EMOTIONS
-from pipelines import compare, sweeps, train
-from pipelines.compare import CompareConfig, train_and_judge
-from pipelines.compare import train_apart as apart
+from pipelines import compare, several, sweeps, train
+from pipelines.compare import CompareConfig
 from pipelines.results import answer, evenly_spread, read_predictions
+from pipelines.several import Job, make_apart
 from pipelines.sweeps import read_sweep
 from ser_heads.data import UtteranceTable
 from ser_heads.models import ModelName, load_model
 from ser_heads.speed import real_time_factor
 from ser_heads.training import Feed, Training, predict
 
+pytestmark = pytest.mark.usefixtures("runs_here")
 TINY = """Two heads <b>on</b> | few epochs.'''
 
 from pipelines.train import with_settings
@@ -56,14 +57,6 @@ def timeless(row: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in row.items() if key not in ("seconds", "real_time_factor")}
 
 
-@pytest.fixture(autouse=True)
-def here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs in this process, which needn't start first."""
-    monkeypatch.setattr(
-        compare, "train_apart", lambda config, unseen, workers: train_and_judge(config, unseen)
-    )
-
-
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs without pictures of their own, which take longer than such training."""
@@ -75,11 +68,7 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 def made(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A comparison of two runs, and of one that can't be made."""
     folder = tmp_path_factory.mktemp("compared")
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(
-            compare, "train_apart", lambda config, unseen, workers: train_and_judge(config, unseen)
-        )
-        compare.main(CompareConfig(sweep_of(folder), (small_store,), out=folder / "out"))
+    compare.main(CompareConfig(sweep_of(folder), (small_store,), out=folder / "out"))
     return folder / "out"
 
 
@@ -161,7 +150,7 @@ def test_a_run_that_cant_be_made_is_counted(made: Path) -> None:
 
 def test_a_run_in_its_own_process_is_the_same_run(made: Path, small_store: Path, tmp_path: Path) -> None:
     options = {"store": (small_store,), "frozen_epochs": 2, "finetuned_epochs": 0, "copies": 1}
-    apart(train.with_settings("feature_cnn", out=tmp_path / "run", **options))
+    make_apart(Job("alone", train.with_settings("feature_cnn", out=tmp_path / "run", **options)))
     one, other = (folder / "predictions.csv" for folder in (tmp_path / "run", made / "computed-seed0"))
     assert one.read_text() == other.read_text()
 
@@ -176,11 +165,10 @@ def test_a_run_in_its_own_process_is_the_same_run(made: Path, small_store: Path,
 def test_why_a_process_failed(
     small_store: Path, tmp_path: Path, changes: dict, message: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    job = Job("bad", train.with_settings("fin", store=(small_store,), out=tmp_path / "run", **changes))
     for workers in (1, 2):
         with pytest.raises(ValueError, match=message):
-            apart(
-                train.with_settings("fin", store=(small_store,), out=tmp_path / "run", **changes), (), workers
-            )
+            make_apart(job, workers)
         assert ("Traceback" in capfd.readouterr().err) == ("bug" in message)
 
 
@@ -402,7 +390,7 @@ def test_mean_and_deviation_over_seeds() -> None:
 def test_two_at_a_time_say_the_same_and_are_judged_on_unseen_stores(
     made: Path, small_store: Path, other_store: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(compare, "train_apart", apart)
+    monkeypatch.setattr(several, "make_apart", make_apart)
     out = tmp_path / "out"
     sweep = str(made.with_name("tiny.py"))
     compare.main(CompareConfig(sweep, (small_store,), unseen=(other_store,), workers=2, out=out))
@@ -413,7 +401,7 @@ def test_two_at_a_time_say_the_same_and_are_judged_on_unseen_stores(
     assert result["failed"] == before["failed"]
     page = (out / "README.md").read_text()
     for row, its in zip(result["runs"], unseen, strict=True):
-        said = read_predictions(out / row["folder"] / compare.UNSEEN)
+        said = read_predictions(out / row["folder"] / several.UNSEEN)
         assert its["uar"] == pytest.approx(recall_score(said.truth, said.answer, average="macro"))
         assert f"| {100 * its['uar']:.1f} (" in page and "unseen UAR %" in page
     with pytest.raises(ValueError, match="--workers is at least 1"):

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_recordings
+from conftest import make_recordings, needs_ray
 from safetensors.torch import load_file
 
 import pipelines.train as train
 from fins.runs import read_json
 from fins.store import write_store
-from pipelines import crossval
+from pipelines import crossval, several
 from pipelines.crossval import CrossvalConfig
 from pipelines.results import read_predictions
+from pipelines.several import make_apart
 from pipelines.train import TrainConfig, with_settings
 from ser_heads.data import UtteranceTable
+
+pytestmark = pytest.mark.usefixtures("runs_here")
 
 
 def config(store: Path, out: Path, **changes: object) -> CrossvalConfig:
@@ -72,6 +77,68 @@ def test_finished_folds_stay_and_a_missing_one_comes_out_the_same(
     np.testing.assert_array_equal(after.probabilities, before.probabilities)
 
 
+def assert_same(out: Path, other: Path) -> None:
+    one, two = read_predictions(out), read_predictions(other)
+    assert one.names == two.names and one.answer == two.answer
+    np.testing.assert_array_equal(one.probabilities, two.probabilities)
+
+
+def test_two_folds_at_a_time_say_the_same(
+    by_speaker: Path, small_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(several, "make_apart", make_apart)
+    crossval.main(config(small_store, tmp_path / "out", workers=2))
+    assert_same(tmp_path / "out", by_speaker)
+
+
+def test_a_fold_that_cannot_be_made_is_named_and_the_others_are_made(
+    small_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make(job: several.Job, workers: int) -> None:
+        if job.label == "fold-2":
+            raise ValueError("its process was killed")
+        job.make()
+
+    monkeypatch.setattr(several, "make_apart", make)
+    with pytest.raises(ValueError, match=r"^fold-2 failed: its process was killed$"):
+        crossval.main(config(small_store, tmp_path / "out"))
+    made = [(tmp_path / "out" / f"fold-{number}" / "result.json").exists() for number in range(1, 5)]
+    assert made == [True, False, True, True] and not (tmp_path / "out" / "result.json").exists()
+
+
+@needs_ray
+@pytest.mark.slow
+def test_folds_on_a_cluster_of_two_nodes_outlive_a_lost_process(
+    by_speaker: Path, small_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One fold is told to kill its process at its first try; another one makes it."""
+    from ray.cluster_utils import Cluster
+
+    class Deadly(several.Job):
+        def make(self) -> None:
+            marker = tmp_path / "killed"
+            if self.label == "fold-2" and not marker.exists():
+                marker.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            if self.label == "fold-3" and not (tmp_path / "told").exists():
+                (tmp_path / "told").touch()
+                raise RuntimeError("no reader has foreseen this")
+            super().make()
+
+    monkeypatch.setattr(crossval, "Job", Deadly)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        cluster.add_node(num_cpus=1)
+        asked = config(small_store, tmp_path / "out", address=cluster.address)
+        with pytest.raises(ValueError, match=f"fold-3 failed: {several.BUG}"):
+            crossval.main(asked)
+        crossval.main(asked)
+    finally:
+        cluster.shutdown()
+    assert (tmp_path / "killed").exists()
+    assert_same(tmp_path / "out", by_speaker)
+
+
 def test_the_parts_of_each_kind_of_folds(small_store: Path, tmp_path: Path) -> None:
     table = UtteranceTable([small_store])
 
@@ -101,6 +168,8 @@ def test_what_can_not_be_folded_is_refused(small_store: Path, tmp_path: Path) ->
         ({"folds": "published"}, "one corpus with published folds"),
         ({"fold": "ravdess:1"}, "go without --fold"),
         ({"n_folds": 5}, "5 folds can't be made of 4 speakers"),
+        ({"workers": 0}, "--workers is at least 1"),
+        ({"workers": 2, "address": "auto"}, "a cluster at --address has its own"),
     ):
         with pytest.raises(ValueError, match=reason):
             crossval.main(config(small_store, tmp_path / "out", **changes))

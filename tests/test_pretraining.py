@@ -124,9 +124,8 @@ def test_each_arm_is_what_it_is_called() -> None:
         build_model(config)
 
 
-def test_the_page_begins_with_the_answers(small_store: Path, tmp_path: Path, monkeypatch: Any) -> None:
-    here = lambda config, unseen, workers: compare.train_and_judge(config, unseen)  # noqa: E731
-    monkeypatch.setattr(compare, "train_apart", here)
+@pytest.mark.usefixtures("runs_here")
+def test_the_page_begins_with_the_answers(small_store: Path, tmp_path: Path) -> None:
     path = tmp_path / "short.py"
     path.write_text(
         "from dataclasses import replace\n"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import importlib.util
 import json
 import os
 import shlex
@@ -13,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +21,7 @@ import numpy as np
 import pytest
 import torch
 import tyro
+from conftest import needs_ray, only_ray
 from matplotlib.image import imread
 from scipy import stats
 
@@ -43,30 +42,6 @@ from pipelines.trials import Journal, checkpoint_of, train_trial
 from pipelines.tune import TuneConfig, command_of
 from ser_heads.data import UtteranceTable
 from ser_heads.training import Feed
-
-skip_without_ray = pytest.mark.skipif(
-    importlib.util.find_spec("ray") is None, reason="Ray isn't installed: it comes with the extra cluster"
-)
-
-
-@contextlib.contextmanager
-def only_ray(factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Wait until no other process of this session of tests has a Ray of its own: `auto` would find it."""
-    fcntl = pytest.importorskip("fcntl")
-    with (factory.getbasetemp().parent / "ray.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-@pytest.fixture
-def ray_alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with only_ray(tmp_path_factory):
-        yield
-
-
-def needs_ray(test: Callable[..., None]) -> Callable[..., None]:
-    return skip_without_ray(pytest.mark.usefixtures("ray_alone")(test))
-
 
 TINY = """'''A rate and a batch.'''
 
