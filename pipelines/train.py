@@ -150,7 +150,7 @@ def run(
         print(f"{config.model}: {model.n_learned():,} parameters; on {device}")
     for part, facts in part_facts(table, parts).items():
         print(f"{part}: {facts['n_utterances']:,} utterances of {len(facts['speakers'])} speakers")
-    if config.frozen_epochs == 0 and model.by_gradient and model.fins is None:
+    if config.frozen_epochs == 0 and model.by_gradient and not model.has_learning_fins():
         raise ValueError(f"{config.model} has no FINs to finetune: --frozen-epochs is at least 1")
     frozen = frozen_outputs(model, table, config.copies) if config.frozen_epochs else None
     prepare_inputs(model, table)

@@ -60,6 +60,10 @@ class UtteranceModel(nn.Module):
         """augmentation : of training utterances, drawn from the generator; a model may know none"""
         raise NotImplementedError
 
+    def has_learning_fins(self) -> bool:
+        """Whether a second phase has any to finetune: closed forms in their places learn nothing."""
+        return self.fins is not None and any(True for _ in self.fins.parameters())
+
     def inputs(self, table: UtteranceTable) -> Inputs | None:
         """What a batch brings as `inputs`, where a model doesn't make it of the waveforms by itself."""
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -12,12 +11,12 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
 from fins.audio import SAMPLE_RATE
-from fins.features import get_feature, pitches
+from fins.features import pitches
 from fins.store import EMOTIONS
 from ser_heads.attention import AttentiveStatistics, MaskedBatchNorm, mask_until
 from ser_heads.augmentation import Augmentation
-from ser_heads.base import Inputs, UtteranceModel, spread_over
-from ser_heads.data import Batch, ClosedForms, UtteranceTable
+from ser_heads.base import UtteranceModel, spread_over
+from ser_heads.data import Batch
 from ser_heads.fin_branch import FinBranch
 from ser_heads.wavelet_branch import WaveletBranch
 
@@ -214,38 +213,23 @@ class TemporalHead(nn.Module):
         return self.logits(pooled)
 
 
-def slices_of(features: Sequence[str]) -> dict[str, slice]:
-    """Name of each feature → its places in the closed forms of all."""
-    ends = np.cumsum([get_feature(name).n_outputs for name in features], dtype=int)
-    return {
-        name: slice(int(end) - get_feature(name).n_outputs, int(end))
-        for name, end in zip(features, ends, strict=True)
-    }
-
-
 class Classifier(UtteranceModel):
     """Branches and a head: a batch of utterances → (batch, 8) logits, in the order of EMOTIONS.
 
-    One of the branches may be missing. In place of FINs there may be closed forms, by the names of their
-    features: a batch then brings them as `inputs`. Padding changes nothing: an utterance has the same logits
-    in any batch.
+    One of the branches may be missing. Padding changes nothing: an utterance has the same logits in any
+    batch.
     """
 
     whole = False
 
     def __init__(
-        self,
-        fins: FinBranch | None,
-        wavelets: WaveletBranch | None,
-        removed: Removed = "channel",
-        closed_forms: Sequence[str] = (),
+        self, fins: FinBranch | None, wavelets: WaveletBranch | None, removed: Removed = "channel"
     ) -> None:
         super().__init__(fins)
-        if fins is None and wavelets is None and not closed_forms:
+        if fins is None and wavelets is None:
             raise ValueError("a classifier has a FIN branch, a wavelet branch or both")
-        self.wavelets, self.closed_forms = wavelets, tuple(closed_forms)
-        slices = fins.slices if fins is not None else slices_of(closed_forms)
-        self.scaling = Scaling(slices, removed) if slices else None
+        self.wavelets = wavelets
+        self.scaling = Scaling(fins.slices, removed) if fins is not None else None
         features = self.scaling.features if self.scaling is not None else {}
         self.levels = [its for name, its in features.items() if name in POWERS]
         self.spectra = [its for its in features.values() if its.stop - its.start >= SPECTRUM]
@@ -294,15 +278,11 @@ class Classifier(UtteranceModel):
         return self.head(frames, mask_until(n_frames, frames.shape[1]), summary), targets
 
     def heard(self, batch: Batch) -> Tensor:
-        """(batch, time, n_outputs) of closed forms, or of FINs, now or when they were frozen."""
-        known = batch.inputs if self.fins is None else batch.outputs
-        if known is not None:
-            return known
+        """(batch, time, n_outputs) of the FINs, now or when they were frozen."""
+        if batch.outputs is not None:
+            return batch.outputs
         assert self.fins is not None and batch.signal is not None
         return self.fins(batch.signal, batch.n_samples)
-
-    def inputs(self, table: UtteranceTable) -> Inputs | None:
-        return ClosedForms(table, self.closed_forms) if self.closed_forms else None
 
     def hears_signal(self, frozen: bool) -> bool:
         return (self.fins is not None and not frozen) or self.wavelets is not None

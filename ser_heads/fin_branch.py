@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fins.audio import HOP, WINDOW, Signal, cut_windows
-from fins.features import Floats
+from fins.features import Floats, compute_features, get_feature
 from fins.fourier import BandWeights, PrunedBandWeights
 from fins.networks import Fin
 from ser_heads.attention import mask_until
@@ -18,13 +18,31 @@ from ser_heads.data import UtteranceTable, count_frames
 from ser_heads.kept import KeptArrays, Progress, ignore
 
 
+class ClosedForm(nn.Module):
+    """A feature as it is defined, in a FIN's place: (n, 2048) → (n, n_outputs), in which nothing learns.
+
+    Raises ValueError for an unknown name.
+    """
+
+    n_outputs: Tensor  # and with it a name among the weights, by which one branch is told from another
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.register_buffer("n_outputs", torch.tensor(get_feature(name).n_outputs))
+
+    def forward(self, windows: Tensor) -> Tensor:
+        computed = compute_features(windows.detach().cpu().numpy(), [self.name])
+        return torch.from_numpy(computed[self.name]).to(windows.device)
+
+
 class FinBranch(nn.Module):
     """(batch, n_samples) → (batch, time, n_outputs): every FIN on every window, in the features' own units.
 
-    fins : name of the feature → FIN; `slices` says which outputs are whose
+    fins : name of the feature → FIN, or its closed form; `slices` says which outputs are whose
     """
 
-    def __init__(self, fins: Mapping[str, Fin]) -> None:
+    def __init__(self, fins: Mapping[str, Fin | ClosedForm]) -> None:
         super().__init__()
         if not fins:
             raise ValueError("a FIN branch has at least one FIN")

@@ -14,7 +14,7 @@ from fins.compact import MelFin, permute_bins, prune
 from fins.networks import Fin, build_fin
 from ser_heads.base import UtteranceModel
 from ser_heads.classifier import Classifier, Removed
-from ser_heads.fin_branch import FinBranch
+from ser_heads.fin_branch import ClosedForm, FinBranch
 from ser_heads.references import (
     cnn_lstm,
     cnn_transformer,
@@ -98,9 +98,8 @@ def build_model(config: ModelConfig) -> tuple[UtteranceModel, list[dict[str, Any
         raise ValueError(
             f"there is no model {config.model!r}: the known ones are {', '.join(get_args(ModelName))}"
         )
-    names = FINS_OF.get(config.model, ()) if config.fins is None else config.fins
     headers, fins = [], []
-    for name in names if config.pretraining != "closed_form" else ():
+    for name in fins_of(config) if config.pretraining != "closed_form" else ():
         header, fin = load_named_fin(SHIPPED.get(name, Path(name)))
         if config.pretraining == "none":
             fin = build_fin(header["feature"], header["topology"], header["n_outputs"])
@@ -115,20 +114,27 @@ def build_model(config: ModelConfig) -> tuple[UtteranceModel, list[dict[str, Any
     return assemble(config, headers, fins), headers
 
 
+def fins_of(config: ModelConfig) -> tuple[str, ...]:
+    """By name or folder of a run."""
+    return FINS_OF.get(config.model, ()) if config.fins is None else config.fins
+
+
 def assemble(
     config: ModelConfig, headers: Sequence[Mapping[str, Any]], fins: Sequence[Fin]
 ) -> UtteranceModel:
-    """A model around its FINs."""
-    keys = [header["feature"].replace(".", "_") for header in headers]
-    twice = sorted({key for key in keys if keys.count(key) > 1})
-    if twice:
-        raise ValueError(f"two FINs imitate {twice[0]}: give each feature once")
-    branch = FinBranch(dict(zip(keys, fins, strict=True))) if fins else None
+    """A model around its FINs, or around the closed forms in their place."""
+    features = [header["feature"] for header in headers]
+    members: Sequence[Fin | ClosedForm] = fins
     if config.pretraining == "closed_form":
         if config.model not in FINS_OF:
             raise ValueError(f"{config.model} has no FINs to be replaced: change --pretraining or --model")
-        names = FINS_OF[config.model] if config.fins is None else config.fins
-        return Classifier(None, wavelets_of(config), config.removed, names)
+        features = list(fins_of(config))
+        members = [ClosedForm(name) for name in features]
+    keys = [feature.replace(".", "_") for feature in features]
+    twice = sorted({key for key in keys if keys.count(key) > 1})
+    if twice:
+        raise ValueError(f"two FINs imitate {twice[0]}: give each feature once")
+    branch = FinBranch(dict(zip(keys, members, strict=True))) if members else None
     if config.model == "feature_cnn":
         return feature_cnn.FeatureCnn(branch)
     needs_fins = config.model in FINS_OF

@@ -260,7 +260,9 @@ class Training:
 
     def finetunes(self) -> bool:
         """Whether there is anything frozen to finetune."""
-        return self.options.finetuned_epochs > 0 and self.model.fins is not None and self.frozen is not None
+        return (
+            self.options.finetuned_epochs > 0 and self.model.has_learning_fins() and self.frozen is not None
+        )
 
     def _begin_phase(self, phase: Phase) -> None:
         options, state = self.options, self.state

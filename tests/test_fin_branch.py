@@ -13,10 +13,12 @@ import torch
 from conftest import make_recordings
 
 import fins
+from fins.audio import cut_windows
+from fins.features import compute_features
 from fins.store import write_store
 from ser_heads.augmentation import perturb
 from ser_heads.data import UtteranceTable, count_frames, pad
-from ser_heads.fin_branch import FinBranch, FrozenOutputs
+from ser_heads.fin_branch import ClosedForm, FinBranch, FrozenOutputs
 from ser_heads.kept import KEPT_FILES
 
 
@@ -151,3 +153,18 @@ def test_a_folder_that_cant_be_written_to_is_said(store: Path, tmp_path: Path) -
     folder.chmod(0o555)
     with pytest.raises(OSError):
         FrozenOutputs(branch_of("rms"), UtteranceTable([folder / store.name]), 0)
+
+
+def test_closed_forms_in_the_places_of_fins_are_kept_apart_and_learn_nothing(small_store: Path) -> None:
+    """Computed once, as librosa and the definitions have them; of other features under another key."""
+    branch = FinBranch({name: ClosedForm(name) for name in ("mel", "pitch")})
+    assert branch.n_outputs == 224 and not list(branch.parameters())
+    digests = [FinBranch({name: ClosedForm(name)}).digest() for name in ("mel", "chroma", "pitch")]
+    assert len({*digests, branch.digest()}) == 4
+    kept = FrozenOutputs(branch, UtteranceTable([small_store]), 0)
+    windows = cut_windows(UtteranceTable([small_store]).signal(5))
+    computed = compute_features(windows, ["mel", "pitch"])
+    np.testing.assert_array_equal(kept(5, 0), np.concatenate(list(computed.values()), axis=1))
+    kept.close()
+    with pytest.raises(ValueError, match="there is no feature 'loudness'"):
+        ClosedForm("loudness")
