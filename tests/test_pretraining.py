@@ -105,6 +105,11 @@ def test_what_is_missing_is_left_out(tmp_path: Path) -> None:
         ("tuned", "permuted"),
     }
     assert set(found.facts["areas"]) == {"test"} and "random" not in found.facts["times"]["by_arm"]
+    few = conclude(tmp_path, [row for row in rows if row["name"].endswith("-10")])
+    assert "with 10 % of the training speakers" in " ".join(
+        [*few.tables, *few.answers, *few.pictures.values()]
+    )
+    assert "with all" in " ".join(found.answers).lower() and "with all" not in " ".join(few.answers).lower()
 
 
 def test_each_arm_is_what_it_is_called() -> None:
