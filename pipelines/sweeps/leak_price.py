@@ -5,7 +5,7 @@ Made for RAVDESS and SAVEE; under the protocol corpus it learns from RAVDESS and
 
 from pipelines.train import TrainConfig, with_settings
 
-EPOCHS = {"frozen_epochs": 30, "finetuned_epochs": 0}
+EPOCHS = {"frozen_epochs": 20, "finetuned_epochs": 0}
 
 
 def runs() -> dict[str, TrainConfig]:
