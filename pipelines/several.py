@@ -79,7 +79,7 @@ def _make_all(jobs: Sequence[Job], at_once: int, make: Callable[[Job], None]) ->
         print(f"run {place + 1} of {len(jobs)}: {job.label}", flush=True)
         try:
             if job.made():  # pipelines.train says whether it is this very run: that needs no process
-                job.make()
+                train.main(job.config)
             else:
                 make(job)
         except (ValueError, OSError) as error:
