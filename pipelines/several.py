@@ -42,7 +42,7 @@ class Job:
         return all((folder / RESULT).exists() for folder in [out, *([out / UNSEEN] if self.unseen else [])])
 
     def make(self) -> None:
-        """Train, and judge; what is there stays."""
+        """Train, from where it was left, and judge."""
         train.main(self.config)
         if self.unseen:
             assert self.config.out is not None
