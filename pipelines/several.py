@@ -55,10 +55,9 @@ def make_runs(jobs: Sequence[Job], workers: int = 1, address: str | None = None)
     workers : processes at a time, which share the cores of this machine
     address : of a cluster, host:port of its head or auto, each of whose CPUs takes a run at a time instead;
         its machines find stores and folders by the same paths
-    A run whose process is lost on a cluster goes on in another one. Raises ValueError in one sentence for no
-    workers, or no cluster.
+    A run whose process is lost on a cluster goes on in another one. Raises ValueError in one sentence if
+    there is no cluster. `check_workers` says before any work whether the two can be meant.
     """
-    check_workers(workers, address)
     if address is None or all(job.made() for job in jobs):
         return _make_all(jobs, workers, lambda job: make_apart(job, workers))
     with ray_session(address):
