@@ -19,6 +19,7 @@ from ser_heads.kept import Progress
 if TYPE_CHECKING:
     from ser_heads.training import Feed, Options
 
+CALIBRATION = 200  # training utterances of which scales are taken, at least, if there are so many
 Frames = NDArray[np.float32]  # (time, n)
 Inputs = Callable[[int, int], Frames]  # (utterance, number of its copy) → what it is for a model
 
@@ -102,6 +103,6 @@ class UtteranceModel(nn.Module):
         return None
 
 
-def spread_over(utterances: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+def spread_over(utterances: NDArray[np.int64], most: int = CALIBRATION) -> NDArray[np.int64]:
     """About so many of them, evenly."""
     return utterances[:: max(1, len(utterances) // most)]

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from ser_heads.training import Feed
 
 Removed = Literal["level", "channel", "nothing"]
-CALIBRATION = 200  # utterances, at least, if there are so many
 CHOICE, GATE = 200.0, 40.0  # how sharp the choice among pitches is, and that of what is voiced
 VOICED = 0.5  # likeness from which on a window is rather voiced
 LATE = 4e-4  # by which a period has to be more alike for each sample that it is longer
@@ -293,7 +292,7 @@ class Classifier(UtteranceModel):
             return
         total, squares = torch.zeros(2, self.scaling.n_features, dtype=torch.float64)
         n_frames = 0
-        for utterance in spread_over(utterances, CALIBRATION):
+        for utterance in spread_over(utterances):
             with torch.no_grad():
                 outputs = self.heard(feed.batch([int(utterance)], [0]))
             there = torch.ones(outputs.shape[:2], dtype=torch.bool)

@@ -77,6 +77,10 @@ class UtteranceTable:
         store = self.stores[number]
         return f"{store.file.attrs.get('identity', '')} {store.n_utterances} {store.n_windows}"
 
+    def facts(self) -> list[str]:
+        """That of each store."""
+        return [self.fact(number) for number in range(len(self.stores))]
+
     def close(self) -> None:
         for store in self.stores:
             store.close()

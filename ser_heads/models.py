@@ -51,8 +51,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "cnn_lstm_2d": cnn_lstm.SETTINGS,
     "cnn_transformer": cnn_transformer.SETTINGS,
     "spectral_svm": spectral_svm.SETTINGS,
-    "raw_cnn": raw_cnn.SETTINGS,
-    "spectrogram_cnn": spectrogram_cnn.SETTINGS,
 }
 """Model → its own values of options, where they aren't the defaults: as a rule those published with it."""
 

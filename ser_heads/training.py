@@ -353,7 +353,7 @@ class Training:
             state.best_uar, state.best_loss, state.since_best = recent, loss, 0
             state.best_epoch = len(state.history)
             self.best = _copy(self.average)
-        else:
+        elif share >= WARM_UP:  # while the rate rises a lucky first epoch ends nothing
             state.since_best += 1
         state.epoch += 1
         if not state.stopped:

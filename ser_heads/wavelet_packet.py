@@ -82,6 +82,10 @@ class WaveletPacket(nn.Module):
                 f"without padding a signal has at least {self.least_samples()} samples here, "
                 f"got {signal.shape[1]}"
             )
+        with torch.autocast(signal.device.type, enabled=False):  # half of the digits would drown quiet bands
+            return self.decompose(signal.to(self.kernels.dtype))
+
+    def decompose(self, signal: Tensor) -> Tensor:
         batch, pairs = len(signal), self.pairs()
         taps = pairs.shape[2]
         # even and odd samples as two channels: a convolution of stride 1, whose backward is twice as fast

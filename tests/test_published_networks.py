@@ -19,7 +19,7 @@ from wavelet_packet_net import NodeByNode
 import pipelines.train as train
 from fins.networks import count_parameters
 from ser_heads.data import UtteranceTable, fit_length
-from ser_heads.references.cnn_lstm import CnnLstm, Domain
+from ser_heads.references.cnn_lstm import CnnLstm, Domain, end_to_end
 from ser_heads.references.cnn_transformer import CnnTransformer, LogMel, Size
 from ser_heads.references.wavelet_packet_net import WaveletPacketNet, resample
 from ser_heads.training import Feed
@@ -109,19 +109,20 @@ def test_the_cnn_lstm_is_its_published_layers(domain: Domain) -> None:
     torch.manual_seed(0)
     net = trained(CnnLstm(domain))
     signal = make_signal(0, 30_000)
-    n_frames, length = 55, {"time": 864, "frequency": 384}[domain]
+    length = {"time": 864, "frequency": 384}[domain]
     grid = {"center": False, "hop_length": 512}
     if domain == "time":
         net.blocks[0][1].running_var *= 1e-4  # rates and levels are small
         zcr = librosa.feature.zero_crossing_rate(signal, frame_length=2048, **grid)
-        forms = np.concatenate([zcr, librosa.feature.rms(y=signal, frame_length=2048, **grid)])
+        forms = np.concatenate([zcr, librosa.feature.rms(y=signal, frame_length=2048, **grid)], axis=1)
     else:
         net.mean.fill_(-40.0)
         net.deviation.fill_(15.0)
         mel = librosa.feature.melspectrogram(y=signal, sr=22_050, n_fft=2048, n_mels=128, **grid)
         forms = (librosa.power_to_db(mel, amin=1e-10, top_db=None) + 40) / 15
-    before = (length - n_frames) // 2
-    picture = np.pad(forms, [(0, 0), (before, length - n_frames - before)])
+    assert forms.shape[1] == {"time": 110, "frequency": 55}[domain]
+    before = (length - forms.shape[1]) // 2
+    picture = np.pad(forms, [(0, 0), (before, length - forms.shape[1] - before)])
     expected = by_blocks(net, torch.from_numpy(picture).float()[None, None if domain == "frequency" else ...])
     with torch.no_grad():
         torch.testing.assert_close(net(batch_of(net, signal))[0], expected, atol=1e-4, rtol=1e-3)
@@ -210,7 +211,7 @@ def test_parameters_by_the_publications_layers() -> None:
     lstm = 4 * 256 * (128 + 256 + 2) + 256 * 8 + 8
     norms = 2 * (64 + 64 + 128 + 128)
     chain = 64 * 64 + 64 * 128 + 128 * 128
-    assert count_parameters(CnnLstm("time")) == 3 * (2 * 64 + chain) + norms + lstm
+    assert count_parameters(CnnLstm("time")) == 3 * (64 + chain) + norms + lstm
     assert count_parameters(CnnLstm("frequency")) == 9 * (64 + chain) + norms + lstm
     bands = 7 * 128 + 5 * 128 * 256 + (7 * 256 * 256 + 256 * 256 + 256 + 256)
     recurrent = sum(2 * 3 * 32 * (n_inputs + 32 + 2) for n_inputs in (256, 64, 64))
@@ -249,7 +250,33 @@ def test_where_an_utterance_lies_is_drawn_in_training_alone(net: CnnLstm | CnnTr
     assert not torch.allclose(drawn[0], drawn[2]) and not torch.allclose(drawn[0], plain)
 
 
-def test_the_eight_published_cells_are_flags_away() -> None:
+def test_one_form_follows_the_other_in_a_sequence() -> None:
+    lengths = torch.tensor([3, 10, 14])
+    frames = torch.randn(3, 14, 2)
+    joined, together = end_to_end(frames, lengths, 10, None)
+    assert joined.shape == (3, 20, 1) and together.tolist() == [6, 20, 20]
+    np.testing.assert_array_equal(joined[0, :6, 0], np.concatenate([frames[0, :3, 0], frames[0, :3, 1]]))
+    np.testing.assert_array_equal(joined[1, :, 0], np.concatenate([frames[1, :10, 0], frames[1, :10, 1]]))
+    np.testing.assert_array_equal(joined[2, :, 0], np.concatenate([frames[2, 2:12, 0], frames[2, 2:12, 1]]))
+    drawn = end_to_end(frames, lengths, 10, torch.Generator().manual_seed(0))[0]
+    np.testing.assert_array_equal(drawn[:2], joined[:2])
+    assert not torch.equal(drawn[2], joined[2]) and torch.equal(drawn[2, 0, 0], drawn[2, 0, 0])
+    short, _ = end_to_end(frames[:1, :4], lengths[:1], 10, None)
+    np.testing.assert_array_equal(short[0, :6], joined[0, :6])
+
+
+def test_packets_are_taken_apart_in_all_digits_in_mixed_precision() -> None:
+    net = WaveletPacketNet(depth=3, channels=(4, 6), n_hidden=6, n_layers=1).eval()
+    batch = batch_of(net, make_signal(0, 20_000))
+    assert batch.inputs is not None
+    with torch.no_grad():
+        expected = net.packet(batch.inputs[..., 0])
+        with torch.autocast("cpu", torch.bfloat16):
+            torch.testing.assert_close(net.packet(batch.inputs[..., 0]), expected, rtol=0, atol=0)
+            assert net(batch)[0].dtype == torch.float32
+
+
+def test_the_cells_of_cnn_lstm_are_flags_away() -> None:
     cells = set()
     for name, optimizer, copies in itertools.product(
         ("cnn_lstm_1d", "cnn_lstm_2d"), ("adam", "sgd"), ("0", "4")

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from sklearn.metrics import recall_score
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
+from torch.nn import functional
 
 import pipelines.evaluate as evaluate
 import pipelines.train as train
@@ -31,6 +32,7 @@ from ser_heads.base import UtteranceModel
 from ser_heads.data import Batch, UtteranceTable
 from ser_heads.kept import KEPT_FILES
 from ser_heads.models import load_model
+from ser_heads.references.feature_cnn import FeatureCnn
 from ser_heads.references.raw_cnn import RawCnn
 from ser_heads.references.spectral_svm import (
     BANDS,
@@ -271,6 +273,79 @@ def test_the_raw_network_is_laid_out_as_m11_with_half_of_the_channels() -> None:
             layer.register_forward_hook(lambda _, inputs, output: lengths.append(output.shape[2]))
     model.eval()(batch_at(np.zeros((1, 66_330), np.float32)))
     assert lengths == [4145, 1036, 259, 64]  # 16,583 places of the first layer, by fours
+
+
+def randomised(model: torch.nn.Module) -> torch.nn.Module:
+    """With batch norms whose weights and moments aren't 1 and 0, negative weights among them."""
+    generator = torch.Generator().manual_seed(2)
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm):
+            layer.weight.data.normal_(generator=generator)
+            layer.bias.data.normal_(generator=generator)
+            layer.running_mean.normal_(std=0.1, generator=generator)
+            layer.running_var.uniform_(0.5, 2, generator=generator)
+    return model.eval()
+
+
+def layers_of(model: torch.nn.Module, kind: type) -> list[torch.nn.Module]:
+    return [layer for layer in model.modules() if isinstance(layer, kind)]
+
+
+def test_the_raw_network_is_its_layers_one_by_one() -> None:
+    torch.manual_seed(0)
+    model = randomised(RawCnn())
+    signals = np.stack([make_signal(seed, 66_330) for seed in range(2)])
+    seen = torch.from_numpy(signals)[:, None]
+    pairs = zip(layers_of(model, torch.nn.Conv1d), layers_of(model, torch.nn.BatchNorm1d), strict=True)
+    for place, (convolution, norm) in enumerate(pairs):
+        stride, padding = (4, 40) if place == 0 else (1, 1)
+        if place in (1, 3, 5, 8):  # where groups of 2, 2, 3 and 2 layers begin
+            seen = functional.max_pool1d(seen, 4)
+        seen = torch.relu(norm(functional.conv1d(seen, convolution.weight, stride=stride, padding=padding)))
+    dense, last = layers_of(model, torch.nn.Linear)
+    expected = last(torch.relu(dense(seen.mean(dim=2))))
+    with torch.no_grad():
+        torch.testing.assert_close(model(batch_at(signals))[0], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_network_of_images_is_its_layers_one_by_one() -> None:
+    torch.manual_seed(0)
+    model = randomised(SpectrogramCnn())
+    images = torch.rand(2, 50, 150, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    seen = images.transpose(1, 2)[:, None]
+    pairs = zip(layers_of(model, torch.nn.Conv2d), layers_of(model, torch.nn.BatchNorm2d), strict=True)
+    for convolution, norm in pairs:
+        normal = norm(functional.conv2d(seen, convolution.weight, padding=1))
+        seen = functional.max_pool2d(torch.relu(normal), 2)
+    assert seen.shape[1:] == (128, 9, 3)
+    dense, last = layers_of(model, torch.nn.Linear)
+    expected = last(torch.relu(dense(seen.mean(dim=3).flatten(1))))
+    lengths = torch.tensor([60_000, 60_000])
+    batch = Batch(lengths, lengths // 512, torch.tensor([0, 1]), inputs=images)
+    with torch.no_grad():
+        torch.testing.assert_close(model(batch)[0], expected, atol=1e-4, rtol=1e-4)
+    convolutions = 9 * (16 + 16 * 32 + 32 * 64 + 64 * 128) + 2 * (16 + 32 + 64 + 128)
+    assert count_parameters(model) == convolutions + (128 * 9 + 1) * 128 + (128 + 1) * 8 == 246_008
+
+
+def test_the_network_of_averages_is_its_layers_one_by_one() -> None:
+    torch.manual_seed(0)
+    model = randomised(FeatureCnn(None))
+    lengths = torch.tensor([4, 6])
+    frames = torch.randn(2, 6, 162, generator=torch.Generator().manual_seed(0))
+    averages = torch.stack([frames[0, :4].mean(dim=0), frames[1].mean(dim=0)])
+    first, *norms = layers_of(model, torch.nn.BatchNorm1d)
+    seen = first(averages)[:, None]
+    for place, convolution in enumerate(layers_of(model, torch.nn.Conv1d)):
+        padded = functional.pad(seen, (3, 4))
+        seen = torch.relu(functional.conv1d(padded, convolution.weight, convolution.bias))
+        if place in (1, 5):
+            seen = functional.max_pool1d(norms.pop(0)(seen), 8)
+    assert seen.shape[1:] == (64, 2)
+    (last,) = layers_of(model, torch.nn.Linear)
+    batch = Batch(512 * lengths, lengths, torch.tensor([0, 1]), inputs=frames)
+    with torch.no_grad():
+        torch.testing.assert_close(model(batch)[0], last(seen.flatten(1)), atol=1e-5, rtol=1e-5)
 
 
 def test_a_silent_corpus_has_a_level_too(tmp_path: Path) -> None:

@@ -206,6 +206,17 @@ def test_the_best_epoch_is_kept_and_no_progress_ends_a_phase(
     assert all(torch.equal(kept[7][name], tensor) for name, tensor in training.model.state_dict().items())
 
 
+def test_a_lucky_first_epoch_ends_nothing_while_the_rate_rises(
+    table: UtteranceTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uars = iter([0.9] + 19 * [0.1])
+    monkeypatch.setattr(Training, "_validate", lambda its: (1.0, next(uars)))
+    options = Options(**{**vars(QUICK), "frozen_epochs": 20, "finetuned_epochs": 0, "patience": 2})
+    state = training_of(table, tmp_path / "c", options).run(silent)
+    # the rate rises for three epochs, of which the last one ends at .15; then there is patience for two
+    assert len(state.history) == 5 and state.stopped == "converged" and state.best_epoch == 1
+
+
 def test_a_budget_ends_both_phases_in_time(table: UtteranceTable, tmp_path: Path) -> None:
     options = Options(**{**vars(QUICK), "frozen_epochs": 500, "finetuned_epochs": 500, "patience": 500})
     training = training_of(table, tmp_path / "c", options)

@@ -1,4 +1,8 @@
-"""The eight published cells of CNN-LSTM: in time or frequency, by SGD or Adam, without or with copies."""
+"""Eight cells of CNN-LSTM: in time or frequency, by SGD or Adam, without or with copies.
+
+Published are those in time, and two in frequency without their optimizer's name. Copies are this package's
+own.
+"""
 
 from itertools import product
 

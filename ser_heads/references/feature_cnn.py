@@ -3,6 +3,10 @@
 The 162 averages → batch norm → convolutions of 8 taps: 256, 256, batch norm, dropout, max pool 8, four of
 128, batch norm, dropout, max pool 8, two of 64 → 8 logits. On closed forms it is the publication's baseline;
 on FINs, frozen and then tuned, its proposal. Each of the five features can be the one or the other.
+
+It hears whole utterances, where the publication took 2.5 s from 0.6 s on (`pipelines.prepare --clip
+0.6:3.1`), keeps the best epoch in place of the last one, and tunes FINs for as long and at the rate that
+`fin` does, which the publication leaves open.
 """
 
 from __future__ import annotations

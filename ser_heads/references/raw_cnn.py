@@ -10,7 +10,7 @@ own: how loud somebody speaks tells emotions apart.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -26,7 +26,6 @@ from ser_heads.data import Batch
 if TYPE_CHECKING:
     from ser_heads.training import Feed
 
-SETTINGS: dict[str, Any] = {"frozen_epochs": 60}
 HOP = int(SAMPLE_RATE * 0.015)  # 330 samples
 N_SAMPLES = 201 * HOP  # 66,330, 3.008 s
 TAPS, STRIDE = 80, 4  # 3.6 ms and 0.18 ms
@@ -35,7 +34,6 @@ CHANNELS = (32, 32, 64, 128, 256)  # of the first layer and of the groups
 GROUPS = (2, 2, 3, 2)  # layers
 HIDDEN = 64
 DROPOUT = 0.3
-CALIBRATION = 200  # utterances whose mean and deviation are taken
 
 
 class RawCnn(UtteranceModel):
@@ -81,7 +79,7 @@ class RawCnn(UtteranceModel):
         return self.logits(self.dense(self.layers(signal[:, None]).mean(dim=2))), targets
 
     def calibrate(self, feed: Feed, utterances: NDArray[np.int64]) -> None:
-        signals = [feed.table.signal(int(its))[:N_SAMPLES] for its in spread_over(utterances, CALIBRATION)]
+        signals = [feed.table.signal(int(its))[:N_SAMPLES] for its in spread_over(utterances)]
         together = np.concatenate(signals).astype(np.float64)
         self.mean.fill_(together.mean())
         self.deviation.fill_(max(together.std(), 1e-9))  # of silence nothing is left

@@ -4,7 +4,8 @@ The mel spectrogram of the magnitude → ln(x + 1e-9) → 0 to 255 from its smal
 image of 8-bit grey, in a folder for each emotion beside the store, where any other tool finds it too → 150
 rows of frequency, the lowest on top, and 50 columns of time, however long the utterance → divided by 255,
 less 0.5, divided by 0.5 → four convolutions 3 × 3, each with batch norm, ReLU and max pool 2 × 2 → average
-over time → dense, dropout → 8 logits.
+over time → dense, dropout → 8 logits. Windows of 2048 samples and 150 bands are ours: the description names
+the size of the image alone.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import shutil
 from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +31,6 @@ from ser_heads.base import Inputs, UtteranceModel
 from ser_heads.data import Batch, UtteranceTable
 from ser_heads.kept import CHECKED, Progress, check_writable, evict, ignore, kept_path, mark_used
 
-SETTINGS: dict[str, Any] = {"frozen_epochs": 60}
 Pixels = NDArray[np.uint8]
 N_FFT = 2_048  # samples, 92.9 ms
 HOP = int(SAMPLE_RATE * 0.015)  # 330 samples

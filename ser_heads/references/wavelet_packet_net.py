@@ -37,7 +37,6 @@ SETTINGS |= {"loss": "focal", "focusing": 2.0, "class_weights": 1.0, "label_smoo
 HEARD = 16_000  # Hz
 CHANNELS, N_HIDDEN, N_LAYERS, DROPOUT = (128, 256), 32, 3, 0.2
 KERNEL_SIZE = 5  # of the last convolution
-CALIBRATION = 200  # utterances, at least, if there are so many
 
 
 class WaveletPacketNet(UtteranceModel):
@@ -78,8 +77,9 @@ class WaveletPacketNet(UtteranceModel):
         """Training hears utterances as they are."""
         assert batch.inputs is not None
         vectors = self.over_bands(*self.decompose(batch.inputs[..., 0], batch.n_frames))
-        scores = self.last(vectors * self.band_weights[:, None])  # (batch, emotion, n_hidden - 4)
-        return functional.leaky_relu(functional.instance_norm(scores)).mean(dim=2), batch.targets()
+        with torch.autocast(vectors.device.type, enabled=False):  # logits differ by little
+            scores = self.last(vectors.float() * self.band_weights[:, None])  # (batch, emotion, n_hidden - 4)
+            return functional.leaky_relu(functional.instance_norm(scores)).mean(dim=2), batch.targets()
 
     def decompose(self, signal: Tensor, n_samples: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, n) and (batch,) → (batch, band, coefficient), 0 beyond an utterance's end, and (batch,)."""
@@ -111,7 +111,7 @@ class WaveletPacketNet(UtteranceModel):
 
     def calibrate(self, feed: Feed, utterances: NDArray[np.int64]) -> None:
         parts = []
-        for utterance in spread_over(utterances, CALIBRATION):
+        for utterance in spread_over(utterances):
             inputs = feed.batch([int(utterance)], [0]).inputs
             assert inputs is not None
             parts.append(inputs.flatten())
