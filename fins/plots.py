@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fins.training import Epoch
 
 GREY, BLUE, ORANGE = "0.45", "#2166ac", "#d6604d"
-COLOURS = (BLUE, ORANGE, "#5aae61", "#9970ab", GREY, "#8c510a")
+COLOURS = (BLUE, ORANGE, "#5aae61", "#9970ab", GREY, "#8c510a", "#c51b7d", "#bfa100")
 
 
 def new_figure(width: float, height: float, n_columns: int = 1, n_rows: int = 1) -> tuple[Figure, Any]:

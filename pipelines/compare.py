@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from fins.splits import PARTS
 from pipelines import train
 from pipelines.audit import verdict
 from pipelines.pages import bullets, heading, paragraph, picture, tabulate, write_page
-from pipelines.results import read_result, read_table
+from pipelines.results import check_stores, read_result, read_table
 from pipelines.several import UNSEEN, Job, check_workers, make_runs
 from pipelines.sweeps import Columns, Conclusion, Sweep, read_sweep
 from pipelines.train import LEARNED, TrainConfig
@@ -68,7 +69,9 @@ class CompareConfig:
     unseen: tuple[Path, ...] = ()
     """Stores of other corpora, on which each run's model is judged too."""
     minutes: float | None = None
-    """Budget of the whole sweep, in equal shares for its runs; by default the sweep's own, if it has one."""
+    """Budget of the whole sweep, in equal shares for its runs; by default its own, if it has one. What
+    --unseen takes comes on top. A comparison goes on under the same shares only, so with as many seeds, runs
+    and --workers; on a cluster they are those of runs one after another."""
     workers: int = 1
     """Runs at a time, which share the cores: as many as there are cores take the least time in all."""
     address: str | None = None
@@ -92,7 +95,9 @@ def main(config: CompareConfig) -> None:
     sweep = read_sweep(config.sweep)
     out = config.out or Path("runs") / "-".join([sweep.name, *(path.stem for path in config.store)])
     planned = plan(sweep, config, out)
-    UtteranceTable(config.store).close()  # stores that can't be read are no run's fault
+    for stores in filter(None, (config.store, config.unseen)):  # if they can't be read it is no run's fault
+        check_stores(stores)
+        UtteranceTable(stores).close()
     asked = {
         "sweep": sweep.name,
         "store": [str(path) for path in config.store],
@@ -101,7 +106,7 @@ def main(config: CompareConfig) -> None:
         "seed": config.seed,
         "runs": json.loads(json.dumps({name: asdict(its) for name, its in sweep.runs.items()}, default=str)),
     }
-    look_up_run(out, asked, free=("seed", "runs"))
+    look_up_run(out, asked, free=("seed", "runs", "unseen"))
     with held(out):
         begin_run(out, asked)
         rows, failed = make_rows(planned, config.unseen, config.workers, config.address)
@@ -123,13 +128,29 @@ def main(config: CompareConfig) -> None:
             "failed": failed,
             "over_seeds": over_seeds(rows) if len(config.seed) > 1 else [],
         }
-        conclusion = sweep.conclude(out, rows) if sweep.conclude else None
+        conclusion, why_not = conclude(sweep, out, rows)
         if conclusion is not None:
             result["conclusion"] = {"answers": conclusion.answers, **conclusion.facts}
-        write(out, result, draw(out, rows), conclusion)
+        write(out, result, draw(out, rows), conclusion, why_not)
         write_json(out / RESULT, result)  # last: its presence says that the comparison is whole
     print(as_markdown(columns_of(rows, failed)))
+    if why_not:
+        print(why_not)
     print(f"written to {out}")
+
+
+def conclude(sweep: Sweep, out: Path, rows: Sequence[Mapping[str, Any]]) -> tuple[Conclusion | None, str]:
+    """What the sweep has to say in the end, if anything, or in a sentence why it can't: the table stands."""
+    if sweep.conclude is None:
+        return None, ""
+    try:
+        found = sweep.conclude(out, rows)
+        if not isinstance(found, Conclusion):
+            raise TypeError("it returned no pipelines.sweeps.Conclusion")
+        return found, ""
+    except Exception as error:  # a user's own code
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        return None, f"The sweep {sweep.name} comes to no conclusion ({kind}{sentence_of(error)})."
 
 
 def plan(sweep: Sweep, config: CompareConfig, out: Path) -> list[Planned]:
@@ -168,6 +189,7 @@ def make_rows(
     for its, why in zip(planned, whys, strict=True):
         assert its.config.out is not None
         known = {"name": its.name, "label": its.label, "folder": its.config.out.name, "seed": its.config.seed}
+        known["division"] = division_of(its.config)
         try:
             if why:
                 raise ValueError(why)
@@ -175,6 +197,11 @@ def make_rows(
         except ValueError as error:
             failed.append({**known, "why": sentence_of(error)})
     return rows, failed
+
+
+def division_of(config: TrainConfig) -> str:
+    """What says which utterances are in the test part, beside the seed."""
+    return str(config.split or config.fold or " ".join([config.protocol, *config.test_corpus]))
 
 
 def row_of(run: Path, unseen: Sequence[Path] = ()) -> dict[str, Any]:
@@ -200,8 +227,8 @@ def read_history(run: Path) -> list[dict[str, float]]:
 
 
 def kind_of(row: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
-    """What runs share that can be held against each other: protocol or fold, and emotions."""
-    return row["fold"] or row["protocol"], tuple(row["labels"])
+    """What runs share that can be held against each other: the division into parts, and emotions."""
+    return row["division"], tuple(row["labels"])
 
 
 def sort_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -231,7 +258,7 @@ def over_seeds(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             values = [row["by_part"]["test"][key] for row in its]
             deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
             scores[key] = {"mean": float(np.mean(values)), "deviation": deviation}
-        known = {key: its[0][key] for key in ("model", "protocol", "fold", "labels")}
+        known = {key: its[0][key] for key in ("model", "protocol", "fold", "division", "labels")}
         found.append({"name": name, **known, "n_seeds": len(its), **scores})
     kinds = list(dict.fromkeys(map(kind_of, rows)))
     return sorted(found, key=lambda row: (kinds.index(kind_of(row)), -row["uar"]["mean"]))
@@ -252,7 +279,11 @@ def draw(out: Path, rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def write(
-    out: Path, result: Mapping[str, Any], pictures: Sequence[str], conclusion: Conclusion | None = None
+    out: Path,
+    result: Mapping[str, Any],
+    pictures: Sequence[str],
+    conclusion: Conclusion | None,
+    why_not: str,
 ) -> None:
     """README.md and the page for a browser, of the same words and numbers."""
     rows, failed = result["runs"], result["failed"]
@@ -260,16 +291,18 @@ def write(
     facts, scores, parts = facts_of(result), columns_of(rows, failed), part_columns(rows)
     seeds = seed_columns(result["over_seeds"])
     failures = [f"{its['label']}: {its['why']}" for its in failed]
-    page, text = [paragraph(result["about"])], [f"# {title}", "", as_text(result["about"]), ""]
+    page, text = [paragraph(result["about"])], [f"# {as_text(title)}", "", as_text(result["about"]), ""]
+    if why_not:
+        facts.append(why_not)
     if conclusion is not None:
         page += [heading("Answers"), bullets(conclusion.answers)]
         text += ["## Answers", "", *(f"- {as_text(line)}" for line in conclusion.answers), ""]
         for name, caption in conclusion.pictures.items():
             page.append(picture(out / f"{name}.png", caption))
-            text += [f"![{caption}]({name}.png)", ""]
+            text += [f"![{as_text(caption)}]({name}.png)", ""]
         for what, table in conclusion.tables.items():
             page += [heading(what), tabulate(table)]
-            text += [f"## {what}", "", as_markdown(table), ""]
+            text += [f"## {as_text(what)}", "", as_markdown(table), ""]
         page.append(heading("Runs"))
         text += ["## Runs", ""]
     page += [picture(out / "scores.png", CAPTIONS["scores"]), tabulate(scores)]
@@ -293,16 +326,23 @@ def write(
 def facts_of(result: Mapping[str, Any]) -> list[str]:
     """What has to be known beside the numbers."""
     rows, each = result["runs"], result["minutes_each"]
-    of = {row["fold"] or row["protocol"]: row["protocol"] for row in rows}
-    audits = {row["fold"] or row["protocol"]: verdict(row["audit"]) for row in rows}
+    of = {row["division"]: row["protocol"] for row in rows}
     facts = [
-        *(f"Protocol {name}: {ABOUT_PROTOCOLS[its]}. {audits[name]}" for name, its in of.items()),
+        *(f"Protocol {name}: {ABOUT_PROTOCOLS[its]}. {verdicts(rows, name)}" for name, its in of.items()),
         *(f"Emotions: {', '.join(its)}; chance is {100 / len(its):.1f} % UAR." for its in label_sets(rows)),
-        *([f"Unseen: {', '.join(result['unseen'])}; no run knew it."] if result["unseen"] else []),
+        *(
+            [
+                f"Unseen: {', '.join(result['unseen'])}; of these the utterances that a run neither learned "
+                "from nor was chosen by."
+            ]
+            if result["unseen"]
+            else []
+        ),
         f"Stores: {', '.join(result['stores'])}. Seeds: {', '.join(map(str, result['seeds']))}.",
-        "Each run had as many epochs as its own options say, and all the time that they took."
+        "Each run had at most as many epochs as its own options say, and all the time that they took."
         if each is None
-        else f"Each run had a budget of {each:.3g} minutes, with all that it needed beside training.",
+        else f"Each run had a budget of {each:.3g} minutes, with all that it needed beside training; where "
+        "that ended it, the time of training says so.",
         "Which epoch of a run is kept was chosen by UAR on the validation part alone; the test part had no "
         "say in it. Who chooses among the runs should do so by validation too: the best of many test scores "
         "is too good.",
@@ -314,6 +354,17 @@ def facts_of(result: Mapping[str, Any]) -> list[str]:
     if result["n_failed"]:
         facts.append(f"{result['n_failed']} of {result['n_runs']} runs failed.")
     return facts
+
+
+def verdicts(rows: Sequence[Mapping[str, Any]], division: str) -> str:
+    """What the audits of a division say: one sentence, or if parts differ one for each of their runs."""
+    said: dict[str, list[str]] = {}
+    for row in rows:
+        if row["division"] == division:
+            said.setdefault(verdict(row["audit"]), []).append(row["label"])
+    if len(said) == 1:
+        return next(iter(said))
+    return " ".join(f"Of {', '.join(labels)}: {its}" for its, labels in said.items())
 
 
 def label_sets(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
@@ -329,7 +380,10 @@ def columns_of(rows: Sequence[dict[str, Any]], failed: Sequence[Mapping[str, Any
     if any(row["model"] != row["name"] for row in rows):
         columns["model"] = {row["label"]: row["model"] for row in rows}
     columns["parameters"] = {row["label"]: f"{row['parameters']:,}" for row in rows}
-    columns["training"] = {row["label"]: duration(row["seconds"]) for row in rows}
+    columns["training"] = {
+        row["label"]: duration(row["seconds"]) + (", its budget" if row["stopped"] == "minutes" else "")
+        for row in rows
+    }
     columns["real-time factor"] = {row["label"]: f"{row['real_time_factor']:.2g}" for row in rows}
     for part in reversed(PARTS):
         for key in SHOWN:
@@ -371,12 +425,21 @@ def part_columns(rows: Sequence[dict[str, Any]]) -> Columns:
     """Column → division into parts → utterances and speakers of a part."""
     columns: Columns = {part: {} for part in PARTS}
     for kind, its in by_kind(rows).items():
+        alike: dict[int, dict[tuple[str, ...], list[str]]] = {}
         for row in its:
-            for part, facts in row["parts"].items():
-                n, speakers = facts["n_utterances"], len(facts["speakers"])
-                of = "1 speaker" if speakers == 1 else f"{speakers} speakers"
-                columns[part][f"{kind}, seed {row['seed']}"] = f"{n:,} utterances, {of}"
+            sizes = tuple(size_of(row["parts"][part]) for part in PARTS)
+            alike.setdefault(row["seed"], {}).setdefault(sizes, []).append(row["name"])
+        for seed, divided in alike.items():
+            for sizes, names in divided.items():
+                which = f": {', '.join(names)}" if len(divided) > 1 else ""
+                for part, size in zip(PARTS, sizes, strict=True):
+                    columns[part][f"{kind}, seed {seed}{which}"] = size
     return columns
+
+
+def size_of(part: Mapping[str, Any]) -> str:
+    n_speakers = len(part["speakers"])
+    return f"{part['n_utterances']:,} utterances, {n_speakers} speaker{'' if n_speakers == 1 else 's'}"
 
 
 def as_markdown(columns: Columns) -> str:
@@ -391,7 +454,8 @@ def as_markdown(columns: Columns) -> str:
 
 def as_text(text: str) -> str:
     """Text that Markdown shows as it is, also in a table."""
-    return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").split())
+    text = re.sub(r"([\\|*`\[])", r"\\\1", text.replace("&", "&amp;").replace("<", "&lt;"))
+    return " ".join(text.split())
 
 
 def image(name: str) -> str:

@@ -14,7 +14,7 @@ import tyro
 
 from fins.checkpoints import WEIGHTS
 from fins.command import run_command
-from fins.runs import RESULT, held, write_json
+from fins.runs import RESULT, held, read_json, write_json
 from pipelines.results import (
     PREDICTIONS,
     Predictions,
@@ -29,6 +29,7 @@ from pipelines.results import (
     read_result,
     scores_of,
 )
+from ser_heads.data import UtteranceTable
 from ser_heads.models import load_model
 from ser_heads.training import Feed, predict
 
@@ -88,6 +89,16 @@ def main(config: EvaluateConfig) -> None:
     print(f"written to {out}")
 
 
+def is_judged(out: Path, stores: Sequence[Path]) -> bool:
+    """Whether a folder has what a model said of these stores as they are now."""
+    if not (out / RESULT).exists():
+        return False
+    table = UtteranceTable(stores)
+    hold = table.facts()
+    table.close()
+    return read_json(out / RESULT).get("stores_hold") == hold
+
+
 def judge(run: Path, stores: Sequence[Path]) -> tuple[dict[str, Any], Predictions]:
     """What a run's model says of the utterances of stores that it didn't learn from."""
     model, _, known = load_model(run / WEIGHTS)
@@ -108,6 +119,7 @@ def judge(run: Path, stores: Sequence[Path]) -> tuple[dict[str, Any], Prediction
         notes.append(f"{(~used).sum():,} utterances left out: the model knows no {unknown}")
     return {
         "protocol": unseen.protocol,
+        "stores_hold": table.facts(),
         "parts": part_facts(table, {"test": chosen[used]}),
         "n_left_out": {"learned_from": unseen.n_seen, "unknown_emotion": int((~used).sum())},
         "notes": notes,

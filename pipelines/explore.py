@@ -248,7 +248,7 @@ def cells_of(its: Mapping[str, Any]) -> dict[str, str]:
     """The column of one corpus in the table of facts."""
 
     def share(part: int, whole: int) -> str:
-        return f"{part:,} ({100 * part / whole:.2g} %)" if part else "0"
+        return f"{part:,} ({100 * part / whole:.3g} %)" if part else "0"
 
     shortest, middle, longest = its["seconds"]
     cells = {

@@ -19,7 +19,7 @@ from fins.command import sentence_of
 from fins.runs import RESULT
 from pipelines import evaluate, train
 from pipelines.engine import RETRIES, ray_session, resources
-from pipelines.evaluate import EvaluateConfig
+from pipelines.evaluate import EvaluateConfig, is_judged
 from pipelines.train import TrainConfig
 
 UNSEEN = "unseen"  # folder in a run for what its model says of unseen stores
@@ -39,7 +39,7 @@ class Job:
         """Whether it has its results, be they of these options or of others."""
         out = self.config.out
         assert out is not None
-        return all((folder / RESULT).exists() for folder in [out, *([out / UNSEEN] if self.unseen else [])])
+        return (out / RESULT).exists() and (not self.unseen or is_judged(out / UNSEEN, self.unseen))
 
     def make(self) -> None:
         """Train, from where it was left, and judge."""
@@ -59,7 +59,8 @@ def make_runs(jobs: Sequence[Job], workers: int = 1, address: str | None = None)
     there is no cluster. `check_workers` says before any work whether the two can be meant.
     """
     if address is None or all(job.made() for job in jobs):
-        return _make_all(jobs, workers, lambda job: make_apart(job, workers))
+        at_once = min(workers, len(jobs))
+        return _make_all(jobs, at_once, lambda job: make_apart(job, at_once))
     with ray_session(address):
         return _make_all(jobs, int(sum(resources("CPU"))), make_on_cluster)
 
@@ -73,12 +74,15 @@ def check_workers(workers: int, address: str | None) -> None:
 
 
 def _make_all(jobs: Sequence[Job], at_once: int, make: Callable[[Job], None]) -> list[str]:
+    alone = threading.Lock()  # weights are drawn from the process's one generator
+
     def why_not(place: int) -> str:
         job = jobs[place]
         print(f"run {place + 1} of {len(jobs)}: {job.label}", flush=True)
         try:
             if job.made():  # pipelines.train says whether it is this very run: that needs no process
-                train.main(job.config)
+                with alone:
+                    train.main(job.config)
             else:
                 make(job)
         except (ValueError, OSError) as error:

@@ -140,7 +140,7 @@ def run(
         "store": [str(path) for path in config.store],
         "split": config.split and str(config.split),
         "fin_weights": model.fins.digest() if model.fins is not None else "",
-        "stores_hold": [table.fact(number) for number in range(len(table.stores))],
+        "stores_hold": table.facts(),
     }
     if look_up_run(out, asked, free=()) == "finished":
         print(f"{out} holds the result of this very run already")

@@ -91,7 +91,7 @@ def main(config: TuneConfig) -> None:
     asked = {
         **asdict(replace(config, search=search.name, out=None, address=None, at_once=None)),
         "store": [str(path) for path in config.store],
-        "stores_hold": [table.fact(number) for number in range(len(table.stores))],
+        "stores_hold": table.facts(),
         "fin_weights": model.fins.digest() if model.fins is not None else "",
         "default": asdict(search.default, dict_factory=as_json),
         "space": {option: repr(its) for option, its in search.space.items()},

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -17,10 +18,12 @@ import pytest
 from matplotlib.image import imread
 
 from fins.command import run_command
+from fins.plots import new_figure
 from fins.store import EMOTIONS, Recording, Store, Utterance, write_store
 from pipelines import explore
 from pipelines.explore import ExploreConfig, describe, describe_examples, summarise
 from pipelines.facts import choose_examples, facts_of, measure
+from ser_heads import corpus_plots
 from ser_heads.corpus_plots import plot_speakers
 from ser_heads.data import UtteranceTable
 from ser_heads.pitch import periodicity, track_pitch
@@ -317,6 +320,7 @@ def test_corpora_that_can_be_told_apart(tmp_path: Path) -> None:
     assert "differ in level (medians in dB: dull -9, faint" in said and "how high they reach" in said
     assert "dull: but one emotion, sad: there is nothing to tell apart" in said
     assert "dull: one speaker: under the protocol speaker" in said
+    assert explore.cells_of(result["facts"]["dull"])["sad"] == "1 (100 %)"
 
 
 def test_silence_alone_is_explored(tmp_path: Path) -> None:
@@ -327,13 +331,25 @@ def test_silence_alone_is_explored(tmp_path: Path) -> None:
     check_page(tmp_path / "out")
 
 
-def test_of_many_speakers_those_with_the_fewest_are_drawn(tmp_path: Path) -> None:
+def test_of_many_speakers_those_with_the_fewest_are_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    axes = []
+
+    def watched(*arguments: Any) -> Any:
+        figure, axis = new_figure(*arguments)
+        axes.append(axis)
+        return figure, axis
+
+    monkeypatch.setattr(corpus_plots, "new_figure", watched)
     counts = {f"c/{place:03d}": {"sad": 1 + place % 70} for place in range(300)}
     expected = {name: ["sad", "angry"] for name in counts}
     plot_speakers(tmp_path / "many.png", counts, expected, "many")
     few = dict(list(counts.items())[:60])
     plot_speakers(tmp_path / "few.png", few, expected, "few")
     assert imread(tmp_path / "many.png").shape == imread(tmp_path / "few.png").shape
+    drawn = [label.get_text() for label in axes[0].get_yticklabels()]
+    assert len(drawn) == 60 and max(counts[name]["sad"] for name in drawn) == 12  # 1 to 20: five of each
 
 
 def test_a_sample_is_drawn_by_its_seed_and_by_nothing_else(small_store: Path, other_store: Path) -> None:

@@ -65,15 +65,20 @@ def read_sweep(named: str) -> Sweep:
     minutes = script.defined.get("MINUTES")
     if minutes is not None and not isinstance(minutes, int | float):
         raise ValueError(f"the sweep {named} has MINUTES that are no number")
+    conclude = script.defined.get("conclude")
+    if conclude is not None and not callable(conclude):
+        raise ValueError(f"the sweep {named} has a conclude that is no function of a folder and rows")
     for name, config in runs.items():
         check_run(name, config)
-    return Sweep(script.name, script.about, minutes, dict(runs), script.defined.get("conclude"))
+    return Sweep(script.name, script.about, minutes, dict(runs), conclude)
 
 
 def check_run(name: object, config: object) -> None:
     """ValueError for a name that can't be a folder's, or for options that no command line lets through."""
-    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", name):
-        raise ValueError(f"{name!r} can't name a run's folder: use letters, digits and _ . + -")
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", name, re.ASCII):
+        raise ValueError(
+            f"{name!r} can't name a run's folder: use a to z, digits and _ . + -, first a letter or a digit"
+        )
     if not isinstance(config, TrainConfig):
         raise ValueError(f"the run {name} has no options: make them by pipelines.train.with_settings")
     for option in OF_THE_COMMAND_LINE:
