@@ -56,6 +56,8 @@ def decode(path: str | os.PathLike[str]) -> tuple[Signal, int]:
             samples = file.read(dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
         raise AudioError(f"{path} is truncated or no audio ({error.error_string})") from error
+    except (ValueError, MemoryError) as error:  # of a stream, or damaged: more samples than there can be
+        raise AudioError(f"{path} doesn't say how long it is, or says too much: write it again") from error
     if not RATES[0] <= sample_rate <= RATES[1]:
         raise AudioError(f"{path} has a sample rate of {sample_rate} Hz: 8 to 192 kHz can be read")
     if len(samples) < promised or _is_cut_short(path, log):

@@ -29,7 +29,13 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str,
     """Write tensors by name and a header that JSON can hold."""
     partial = path.with_name(f"{path.name}.partial")
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(contiguous, partial, {"header": json.dumps(header)})
+    try:
+        save_file(contiguous, partial, {"header": json.dumps(header)})
+    except SafetensorError as error:
+        raise OSError(f"{path} can't be written, is the disk full? ({error})") from error
+    umask = os.umask(0)
+    os.umask(umask)
+    partial.chmod(0o666 & ~umask)  # as other files of a run, not for their owner alone
     os.replace(partial, path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -25,6 +26,9 @@ def run_command(
     Wrong input (ValueError, OSError) ends with one sentence on standard error and exit code 2; an
     interruption with 130. Anything else is a bug and keeps its traceback.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what a terminal can't show is no error
+            stream.reconfigure(errors="backslashreplace")
     about = inspect.cleandoc(description)
     if defaults is None:
         options = tyro.cli(config, description=about)

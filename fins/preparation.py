@@ -86,7 +86,7 @@ def prepare_store(
     with held(parts):
         _keep_parts_of(parts, identity + repr(library_versions()))
         yield from _make_parts(out, parts, identity, utterances, root, preparation, n_workers)
-    shutil.rmtree(parts)
+    shutil.rmtree(parts, ignore_errors=True)  # a second command may do so too
 
 
 def _make_parts(

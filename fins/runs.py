@@ -47,8 +47,8 @@ def look_up_run(folder: Path, config: Mapping[str, Any], free: Sequence[str]) ->
 def begin_run(folder: Path, config: Mapping[str, Any]) -> None:
     """Write a run's configuration into its folder; an earlier result no longer counts."""
     machine = {"cpus": os.cpu_count(), "machine": platform.machine(), "system": platform.system()}
+    (folder / RESULT).unlink(missing_ok=True)  # first: killed in between, it would be another run's
     write_json(folder / CONFIG, {"config": config, "versions": library_versions(), **machine})
-    (folder / RESULT).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

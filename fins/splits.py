@@ -129,9 +129,13 @@ def fold_utterances(
     labels = np.array(strata, dtype=object)[original]
     for fold, (_, held_out) in enumerate(splitter.split(groups, labels.astype(str), groups.astype(str))):
         folds[original[held_out]] = fold
-    fold_of = {(c, i): f for c, i, f in zip(utterances["corpus"], utterances["id"], folds, strict=True)}
-    copied = _columns(utterances, "corpus", "augmented_from")
-    return np.array([fold_of.get(of, -1) if f < 0 else f for of, f in zip(copied, folds, strict=True)])
+    origins = _origins(utterances, folds)
+    if any(len(its) > 1 for its in origins.values()):
+        raise ValueError(
+            "copies can't be told to which of several recordings of one name they belong: give their corpora "
+            "other names, or leave the copies out"
+        )
+    return np.array([next(iter(origins.get(row, {-1}))) if f < 0 else f for row, f in enumerate(folds)])
 
 
 def split_at_speakers(utterances: dict[str, NDArray], held_out: Collection[str], seed: int) -> NDArray:
@@ -191,12 +195,9 @@ def keep_speakers(
 def _with_copies(utterances: dict[str, NDArray], parts: NDArray) -> NDArray:
     """The parts of originals, and of augmented copies as their originals train or don't; ValueError if a file
     that is in one part is byte-identical to one in another."""
-    part_of, parts_of_file = {}, defaultdict(set)
-    for corpus, name, sha, copied, part in zip(
-        *(utterances[column] for column in ("corpus", "id", "sha256", "augmented_from")), parts, strict=True
-    ):
+    parts_of_file = defaultdict(set)
+    for sha, copied, part in zip(utterances["sha256"], utterances["augmented_from"], parts, strict=True):
         if not copied:
-            part_of[corpus, name] = part
             parts_of_file[sha].add(part)
     twice = [sha for sha, its in parts_of_file.items() if sha and len(its) > 1]
     if twice:
@@ -204,15 +205,30 @@ def _with_copies(utterances: dict[str, NDArray], parts: NDArray) -> NDArray:
             f"{len(twice)} recordings would be in several parts, as byte-identical files of different "
             "speakers: prepare the corpus without them"
         )
-    return np.array(
-        [
-            part if not copied else "train" if part_of.get((corpus, copied)) == "train" else "unused"
-            for corpus, copied, part in zip(
-                utterances["corpus"], utterances["augmented_from"], parts, strict=True
-            )
-        ],
-        dtype=object,
-    )
+    origins = _origins(utterances, parts)
+    copied = utterances["augmented_from"] != ""
+    trains = [origins.get(row) == {"train"} for row in range(len(parts))]
+    return np.where(copied, np.where(trains, "train", "unused"), parts).astype(object)
+
+
+def _origins(utterances: dict[str, NDArray], values: NDArray) -> dict[int, set]:
+    """Row of an augmented copy → the value of its original, where there is one.
+
+    Two stores may have recordings of one name in one corpus: the checksum, which a copy takes over, tells
+    them apart. Where it has another one there may be several values.
+    """
+    exact: dict[tuple[str, str, str], set] = defaultdict(set)
+    named: dict[tuple[str, str], set] = defaultdict(set)
+    columns = list(_columns(utterances, "corpus", "id", "sha256", "augmented_from"))
+    for (corpus, name, sha, copied), value in zip(columns, values, strict=True):
+        if not copied:
+            exact[corpus, name, sha].add(value)
+            named[corpus, name].add(value)
+    return {
+        row: exact.get((corpus, copied, sha)) or named[corpus, copied]
+        for row, (corpus, _, sha, copied) in enumerate(columns)
+        if copied and (corpus, copied) in named
+    }
 
 
 def _part_sequence(n: int) -> list[str]:

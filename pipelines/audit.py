@@ -19,7 +19,7 @@ from fins.runs import held, write_json
 from fins.splits import PARTS, Protocol
 from fins.store import EMOTIONS
 from pipelines.fingerprints import find_alike, fingerprints
-from pipelines.results import SPLIT_COLUMNS, read_split
+from pipelines.results import SPLIT_COLUMNS, check_stores, read_split
 from ser_heads.data import UtteranceTable
 
 KINDS = {
@@ -97,6 +97,7 @@ def read(config: AuditConfig) -> tuple[dict[str, NDArray], list[tuple[int, int]]
         return read_manifest(config.manifest), None, str(config.manifest.name)
     from pipelines.train import TrainConfig, divide
 
+    check_stores(config.store)
     table = UtteranceTable(config.store, trimmed=False)
     if config.split is not None:
         parts, title = read_split(config.split, table), config.split.name
@@ -180,7 +181,8 @@ def audit(rows: Mapping[str, NDArray], alike: Iterable[tuple[int, int]] | None =
             same[rows["sha256"][row]].append(row)
     identical = [pair for members in same.values() for pair in combinations(members, 2)]
     among = set(original.tolist())
-    others = [(a, b) for a, b in alike or () if a in among and b in among and (a, b) not in set(identical)]
+    known = set(identical)
+    others = [(a, b) for a, b in alike or () if a in among and b in among and (a, b) not in known]
     for kind, pairs in (("identical", identical), ("alike", others)):
         for a, b in pairs:
             if rows["part"][a] != rows["part"][b]:
@@ -194,11 +196,16 @@ def audit(rows: Mapping[str, NDArray], alike: Iterable[tuple[int, int]] | None =
     for part in PARTS:
         lacking = [its for its in EMOTIONS if its in set.union(*said.values()) - said[part]]
         found["classes"] += [f"{part} has no {emotion}" for emotion in lacking]
-    part_of = dict(zip(rows["utterance"], rows["part"], strict=True))
+    exact: dict[tuple[str, str], set[str]] = defaultdict(set)
+    named: dict[str, set[str]] = defaultdict(set)
+    for row in np.flatnonzero(rows["augmented_from"] == ""):
+        exact[rows["utterance"][row], rows["sha256"][row]].add(rows["part"][row])
+        named[rows["utterance"][row]].add(rows["part"][row])
     for row in np.setdiff1d(used, original):
-        origin = part_of.get(rows["augmented_from"][row], "unused")
-        if rows["part"][row] != "train" or origin not in ("train", "unused"):
-            found["copies"].append(f"{_place(rows, row)}, its original in {origin}")
+        name = rows["augmented_from"][row]  # of two recordings of a name the checksum tells which it is
+        origins = exact.get((name, rows["sha256"][row])) or named.get(name) or {"unused"}
+        if rows["part"][row] != "train" or origins - {"train", "unused"}:
+            found["copies"].append(f"{_place(rows, row)}, its original in {' or '.join(sorted(origins))}")
     return [
         Finding(kind, len(examples), examples[:MOST_EXAMPLES]) for kind, examples in found.items() if examples
     ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,7 +19,7 @@ from pipelines import train
 from pipelines.audit import verdict
 from pipelines.pages import bullets, heading, paragraph, picture, tabulate, write_page
 from pipelines.results import check_stores, read_result, read_table
-from pipelines.several import UNSEEN, Job, check_workers, make_runs
+from pipelines.several import UNSEEN, Job, check_workers, make_runs, share_minutes
 from pipelines.sweeps import Columns, Conclusion, Sweep, read_sweep
 from pipelines.train import LEARNED, TrainConfig
 from ser_heads.comparison_plots import plot_confusions, plot_histories, plot_uars
@@ -28,8 +27,6 @@ from ser_heads.data import UtteranceTable
 from ser_heads.scores import METRICS
 
 PAGE = "index.html"
-ENDING = 30.0  # seconds that reading results, pictures and pages take
-STARTING = 5.0  # seconds that the process of a run takes before it counts its own time
 TAKEN = (  # of a run's result
     *("model", "parameters", "protocol", "fold", "labels", "parts", "seconds", "epochs", "best_epoch"),
     *("stopped", "real_time_factor", "by_part", "confusion", "audit"),
@@ -159,14 +156,7 @@ def plan(sweep: Sweep, config: CompareConfig, out: Path) -> list[Planned]:
         raise ValueError("--seed takes one or more seeds, each once")
     minutes = sweep.minutes if config.minutes is None else config.minutes
     check_workers(config.workers, config.address)
-    n_runs = len(sweep.runs) * len(config.seed)
-    n_turns = -(-n_runs // config.workers)
-    least = (ENDING + STARTING * n_turns) / 60
-    each = None if minutes is None else (minutes - least) / n_turns
-    if each is not None and not (each > 0 and math.isfinite(each)):
-        raise ValueError(
-            f"--minutes is a number above {least:.2g}, which {n_runs} runs need beside their own"
-        )
+    each = share_minutes(minutes, len(sweep.runs) * len(config.seed), config.workers)
     planned = []
     for seed in config.seed:
         for name, its in sweep.runs.items():

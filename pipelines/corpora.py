@@ -8,7 +8,7 @@ import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from fins.store import Utterance
@@ -66,6 +66,8 @@ def read_name(path: str, root: Path, parse: Parser) -> Clip:
         return Clip(drop="not audio")
     if any(folder.startswith(".") for folder in pure.parts):
         return Clip(drop="in a hidden folder")
+    if any("\udc80" <= sign <= "\udcff" for sign in path):
+        return Clip(drop="a name that isn't UTF-8: rename it")
     if not (root / path).is_file():
         return Clip(drop="a link to nothing", here=False)
     return parse(pure) or Clip(drop="not a name of this corpus")
@@ -113,7 +115,7 @@ def read_table(table: Path) -> list[tuple[str, Clip]]:
     """
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(file, strict=True)
             rows = [(reader.line_num, row) for row in reader]
             columns = reader.fieldnames or []
     except (UnicodeDecodeError, csv.Error) as error:
@@ -125,10 +127,13 @@ def read_table(table: Path) -> list[tuple[str, Clip]]:
             f"{table} lacks the columns {', '.join(lacking)}: its first line must name path and emotion, "
             f"and names {', '.join(columns) or 'nothing'}"
         )
-    clips = [
-        read_row(line, {column: (row.get(column) or "").strip() for column in columns}, table)
-        for line, row in rows
-    ]
+    clips = []
+    for line, row in rows:
+        path, clip = read_row(line, {column: (row.get(column) or "").strip() for column in columns}, table)
+        if None in row:
+            drop = f"more cells than columns, texts with commas need quotes: line {line}"
+            clip = replace(clip, drop=clip.drop or drop)
+        clips.append((path, clip))
     return sorted(clips, key=lambda pair: pair[0])
 
 

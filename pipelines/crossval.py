@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fins.command import run_command
-from fins.runs import RESULT, held, write_json
+from fins.runs import RESULT, begin_run, held, look_up_run, write_json
 from fins.splits import fold_utterances, split_at_speakers
 from pipelines import train
 from pipelines.evaluate import collect, describe
-from pipelines.results import PREDICTIONS, check_out, draw_scores, read_result, scores_of, write_split
-from pipelines.several import Job, check_workers, make_runs
+from pipelines.results import PREDICTIONS, draw_scores, read_result, scores_of, write_split
+from pipelines.several import Job, check_workers, make_runs, share_minutes
 from pipelines.train import TrainConfig, published_folds
 from ser_heads.data import UtteranceTable
 from ser_heads.models import ModelConfig, build_model
@@ -30,7 +30,7 @@ class CrossvalConfig(TrainConfig):
     """Train a fresh model for each fold and score what all said of utterances that they never met.
 
     Scales, class weights and the epoch that is kept come from a fold's own training and validation parts.
-    A fold that is finished isn't made again.
+    A fold that is finished isn't made again. --minutes is a budget of all folds, in equal shares.
     """
 
     folds: Literal["speaker", "random", "published", "ninety_ten"] = "speaker"
@@ -51,20 +51,30 @@ def main(config: CrossvalConfig) -> None:
     started = time.monotonic()
     if config.fold or config.split or config.test_corpus:
         raise ValueError("folds say all: they go without --fold, --split and --test-corpus")
-    out = config.out or Path("runs") / f"{config.model}-{config.folds}-folds-seed{config.seed}"
-    check_out(out)
+    train.check(config)
     check_workers(config.workers, config.address)
-    whole = build_model(ModelConfig(**{its.name: getattr(config, its.name) for its in fields(ModelConfig)}))
-    table = UtteranceTable(config.store, trimmed=not whole[0].whole)
+    out = config.out or Path("runs") / f"{config.model}-{config.folds}-folds-seed{config.seed}"
+    model, _ = build_model(train.part_of(config, ModelConfig))
+    table = UtteranceTable(config.store, trimmed=not model.whole)
+    folds = list(divide(table, config))
+    minutes = share_minutes(config.minutes, len(folds), config.workers)
+    each = replace(train.part_of(config, TrainConfig), minutes=minutes)
+    asked = {
+        **asdict(config),
+        **dict.fromkeys(("out", "workers", "address")),
+        "minutes": minutes,
+        **train.what_is_there(config, model, table),
+    }
+    look_up_run(out, asked, free=())
     jobs = []
     with held(out):
-        for name, parts, published in divide(table, config):
+        begin_run(out, asked)
+        for name, parts, published in folds:
             split = out / f"{name}.csv"
-            if parts is not None and not split.exists():
+            if parts is not None:
                 write_split(split, table, parts)
-            asked = TrainConfig(**{its.name: getattr(config, its.name) for its in fields(TrainConfig)})
             where = {"split": split} if published is None else {"fold": published}
-            jobs.append(Job(name, replace(asked, **where, out=out / name)))
+            jobs.append(Job(name, replace(each, **where, out=out / name)))
         whys = make_runs(jobs, config.workers, config.address)
         for job, why in zip(jobs, whys, strict=True):
             if why:

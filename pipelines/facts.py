@@ -234,7 +234,8 @@ def choose_examples(table: UtteranceTable, measured: Measured, corpus: str) -> d
     places = np.flatnonzero(measured.corpus == corpus)
     audible = places[~np.isnan(measured.numbers["level"][places])]
     known = audible[[not is_unknown(speaker) for speaker in measured.speaker[audible]]]
-    chosen = _richest(known if len(known) else places, measured.speaker, measured.emotion)
+    pools = [pool for pool in (known, audible, places) if len(pool)]
+    chosen = _richest(pools[0], measured.speaker, measured.emotion)
     of_sentence = _richest(chosen, table.columns["sentence"][measured.rows], measured.emotion)
     if len(set(measured.emotion[of_sentence])) == len(set(measured.emotion[chosen])):
         chosen = of_sentence

@@ -92,7 +92,7 @@ def write_ledger(path: Path, listing: Listing) -> None:
         LedgerRow(lost, "", "", "missing", "in the manifest and not on disk") for lost in listing.missing
     ]
     partial = path.with_name(f"{path.name}.partial")
-    with partial.open("w", newline="") as file:
+    with partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.DictWriter(file, names)
         writer.writeheader()
         writer.writerows(asdict(row) for row in (*listing.ledger, *missing))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -188,7 +189,8 @@ def part_facts(table: UtteranceTable, parts: Mapping[str, NDArray[np.int64]]) ->
 
 def write_split(path: Path, table: UtteranceTable, parts: Mapping[str, NDArray[np.int64]]) -> None:
     """Which utterance was in which part, with its checksum."""
-    with path.open("w", newline="") as file:
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(SPLIT_COLUMNS)
         for part, rows in parts.items():
@@ -196,6 +198,7 @@ def write_split(path: Path, table: UtteranceTable, parts: Mapping[str, NDArray[n
                 sha = table.columns["sha256"][row]
                 emotion = table.columns["emotion"][row]
                 writer.writerow([table.names[row], table.speakers[row], emotion, sha, part])
+    os.replace(partial, path)
 
 
 def read_split(path: Path, table: UtteranceTable) -> dict[str, NDArray[np.int64]]:
@@ -243,6 +246,7 @@ class Unseen:
 
 def find_unseen(run: Path, stores: Sequence[Path], trimmed: bool = True) -> Unseen:
     """By names and checksums; ValueError if nothing is left, or if the run's split.csv isn't whole."""
+    check_stores(stores)
     path = run / SPLIT
     header, rows = read_table(path)
     parts = {name: facts["n_utterances"] for name, facts in read_result(run)["parts"].items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 import os
 import sys
@@ -23,6 +24,8 @@ from pipelines.evaluate import EvaluateConfig, is_judged
 from pipelines.train import TrainConfig
 
 UNSEEN = "unseen"  # folder in a run for what its model says of unseen stores
+ENDING = 30.0  # seconds that reading results, pictures and pages take
+STARTING = 5.0  # seconds that the process of a run takes before it counts its own time
 INTERRUPTED = 10.0  # seconds that a run has to end by itself, before it is ended
 BUG = "it has a bug, whose traceback stands above"
 
@@ -71,6 +74,19 @@ def check_workers(workers: int, address: str | None) -> None:
         raise ValueError("--workers is at least 1")
     if address is not None and workers > 1:
         raise ValueError("--workers are of this machine: a cluster at --address has its own")
+
+
+def share_minutes(minutes: float | None, n_runs: int, workers: int) -> float | None:
+    """What each run gets of a budget of all; ValueError if that is nothing."""
+    if minutes is None:
+        return None
+    n_turns = -(-n_runs // workers)
+    least = (ENDING + STARTING * n_turns) / 60
+    if not least < minutes < math.inf:
+        raise ValueError(
+            f"--minutes is a number above {least:.2g}, which {n_runs} runs need beside their own"
+        )
+    return (minutes - least) / n_turns
 
 
 def _make_all(jobs: Sequence[Job], at_once: int, make: Callable[[Job], None]) -> list[str]:

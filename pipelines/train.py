@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -45,6 +46,7 @@ from ser_heads.scores import METRICS
 from ser_heads.speed import TIMED, real_time_factor
 from ser_heads.training import (
     EVALUATION_BATCH,
+    RECENT,
     Feed,
     Options,
     State,
@@ -134,14 +136,7 @@ def run(
     started: float,
 ) -> None:
     """One run in its folder, from its start or from where it was killed."""
-    asked = {
-        **asdict(config),
-        "out": None,
-        "store": [str(path) for path in config.store],
-        "split": config.split and str(config.split),
-        "fin_weights": model.fins.digest() if model.fins is not None else "",
-        "stores_hold": table.facts(),
-    }
+    asked = {**asdict(config), "out": None, **what_is_there(config, model, table)}
     if look_up_run(out, asked, free=()) == "finished":
         print(f"{out} holds the result of this very run already")
         return
@@ -196,6 +191,19 @@ def run(
     (out / CHECKPOINT).unlink(missing_ok=True)
     print("\n".join([*describe_features(result), *describe_scores(result)]))
     print(f"written to {out}")
+
+
+def what_is_there(config: TrainConfig, model: UtteranceModel, table: UtteranceTable) -> dict[str, Any]:
+    """What a run's paths lead to, by what is in the files: a run of before may have found others there."""
+    found: dict[str, Any] = {
+        "store": [str(path) for path in config.store],
+        "split": config.split and str(config.split),
+        "fin_weights": model.fins.digest() if model.fins is not None else "",
+        "stores_hold": table.facts(),
+    }
+    if config.split is not None:
+        found["split_holds"] = hashlib.sha256(config.split.read_bytes()).hexdigest()
+    return found
 
 
 @dataclass(frozen=True)
@@ -256,7 +264,8 @@ def train_in_epochs(task: Task, frozen: FrozenOutputs | None, asked: dict[str, A
         logits = predict(model, Feed(model, table, frozen), parts["test"], task.device)
         earlier["frozen"] = scores_of(answer(table, parts["test"], logits, task.known)[0], config.seed)
         model.load_state_dict(training.best)
-    plot_learning_curves(out / "learning_curves.png", [asdict(row) for row in state.history], task.title)
+    history = [asdict(row) for row in state.history]
+    plot_learning_curves(out / "learning_curves.png", history, state.best_epoch, task.title)
     facts = {
         "seconds": round(state.seconds, 1),
         "mixed_precision": training.mixed,
@@ -340,8 +349,10 @@ def check(config: TrainConfig) -> None:
     if not 0 <= config.label_smoothing < 1:
         raise ValueError("--label-smoothing is at least 0 and below 1")
     its = config.augmentation
-    if not (its.seconds > 0 and 1 <= its.stretch < math.inf and 1 <= its.contrast < math.inf):
-        raise ValueError("--augmentation: seconds above 0, stretch and contrast at least 1")
+    if not (0 < its.seconds < math.inf and 1 <= its.stretch < math.inf and 1 <= its.contrast < math.inf):
+        raise ValueError("--augmentation: seconds above 0 and finite, stretch and contrast at least 1")
+    if not all(math.isfinite(its) for its in (config.class_weights, config.penalty, config.weight_decay)):
+        raise ValueError("--class-weights, --penalty and --weight-decay are finite numbers")
     if its.n_masks < 0 or its.masked_bands < 0:
         raise ValueError("--augmentation: masks and masked bands at least 0")
     if not (0 <= its.noisy <= 1 and -math.inf < its.noise[0] <= its.noise[1] < math.inf):
@@ -455,10 +466,12 @@ def describe(result: dict[str, Any], pictures: list[str]) -> str:
     parts = result["parts"]
     if "by_feature" in result:
         how = f"fitted in {result['seconds']:,.0f} s, {result['epochs']} machines tried"
-        chosen = f"The machine is number {result['best_epoch']} of them"
+        chosen = f"The machine is number {result['best_epoch']} of them, chosen by UAR"
     else:
         how = f"trained for {result['seconds']:,.0f} s, {result['epochs']} epochs"
-        chosen = f"The weights are those of epoch {result['best_epoch']}"
+        chosen = (
+            f"The weights are those of epoch {result['best_epoch']}, chosen by the UAR of {RECENT} epochs"
+        )
     lines = [
         f"# {result['model']}, {result['fold'] or result['protocol']}, seed {result['seed']}",
         "",
@@ -479,8 +492,8 @@ def describe(result: dict[str, Any], pictures: list[str]) -> str:
         *describe_sample(result),
         f"On one core an answer takes {result['real_time_factor']:.3g} of the time that the utterance lasts.",
         "",
-        f"{chosen}, chosen by UAR on the validation part "
-        f"({100 * result['validation_uar']:.1f} %); the test part had no say in it.",
+        f"{chosen} on the validation part (its own {100 * result['validation_uar']:.1f} %); the test part "
+        "had no say in it.",
         "",
         f"Audit: {verdict(result['audit'])}",
         "",

@@ -21,7 +21,8 @@ from ser_heads.augmentation import PERTURBATION
 from ser_heads.data import OFFSET, QUIET, UtteranceTable
 
 CHECKED = 3  # utterances that are computed again before kept arrays are trusted
-TOLERANCE = 1e-3  # of the largest value of an utterance
+TOLERANCE = 1e-3  # of the largest value of a column in an utterance
+ROUNDING = 1e-6  # of the largest value of all columns: a faint band is what roundings of loud ones leave
 KEPT_FILES = 4  # beside a store, of a kind, made in other ways
 ABANDONED = 3600.0  # seconds after which an unfinished file isn't being written any more
 
@@ -169,4 +170,5 @@ def evict(store: Path, kind: str, newest: Path) -> None:
 
 
 def _close(kept: Floats, again: Floats) -> bool:
-    return bool(np.abs(kept - again).max() <= TOLERANCE * np.abs(again).max())
+    largest = np.abs(again).max(axis=0)
+    return bool((np.abs(kept - again).max(axis=0) <= TOLERANCE * largest + ROUNDING * largest.max()).all())

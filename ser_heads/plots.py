@@ -49,10 +49,11 @@ def plot_confusion(path: Path, confusion: Sequence[Sequence[int]], labels: Seque
     figure.savefig(path, dpi=120)
 
 
-def plot_learning_curves(path: Path, history: Sequence[Mapping[str, Any]], title: str) -> None:
+def plot_learning_curves(path: Path, history: Sequence[Mapping[str, Any]], kept: int, title: str) -> None:
     """Losses and validation UAR over the epochs of both phases; the finetuned one is shaded.
 
     history : a row an epoch, with epoch, phase, train_loss, validation_loss and validation_uar
+    kept : the epoch whose weights are kept, from 1; it needn't be the one of the highest UAR
     """
     figure, (left, right) = new_figure(10, 3.6, 2)
     epochs = [row["epoch"] for row in history]
@@ -62,11 +63,7 @@ def plot_learning_curves(path: Path, history: Sequence[Mapping[str, Any]], title
     left.set(xlabel="epoch", ylabel="loss")
     uar = [row["validation_uar"] for row in history]
     right.plot(epochs, uar, color=BLUE, **style)
-    # as training chooses it: by the loss among equals
-    best = max(range(len(uar)), key=lambda place: (uar[place], -history[place]["validation_loss"]))
-    right.plot(
-        epochs[best], uar[best], "o", color=ORANGE, ms=7, label=f"best: {uar[best]:.3f}, epoch {epochs[best]}"
-    )
+    right.plot(kept, uar[kept - 1], "o", color=ORANGE, ms=7, label=f"kept: epoch {kept}, {uar[kept - 1]:.3f}")
     right.set(xlabel="epoch", ylabel="validation UAR")
     finetuned = [row["epoch"] for row in history if row["phase"] == "finetuned"]
     for axis in (left, right):

@@ -229,3 +229,17 @@ def test_a_manifest_alone(tmp_path: Path) -> None:
         audits.main(AuditConfig(manifest=path))
     with pytest.raises(ValueError, match="one thing to audit"):
         audits.main(AuditConfig())
+
+
+def test_copies_of_namesakes_are_told_apart_by_their_checksums() -> None:
+    rows = clean_rows()
+    rows["sha256"] = np.array([sha.rstrip("+") for sha in rows["sha256"]], object)
+    other = {name: column.copy() for name, column in rows.items()}
+    other["sha256"] = other["sha256"] + " of another store"
+    other["speaker"], other["sentence"] = other["speaker"] + "o", other["sentence"] + "o"
+    other["part"][:] = np.where(other["augmented_from"] == "", "test", "unused")
+    both = {name: np.concatenate([rows[name], other[name]]) for name in rows}
+    assert not [its for its in audit(both) if its.kind == "copies"]
+    both["part"][-1] = "train"  # a copy of what the other store has in test
+    (found,) = (its for its in audit(both) if its.kind == "copies")
+    assert found.n == 1 and found.examples[0].endswith("its original in test")

@@ -63,7 +63,7 @@ def timeless(row: dict[str, Any]) -> dict[str, Any]:
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs without pictures of their own, which take longer than such training."""
     monkeypatch.setattr(train, "draw_scores", lambda out, scores, title: [])
-    monkeypatch.setattr(train, "plot_learning_curves", lambda path, history, title: None)
+    monkeypatch.setattr(train, "plot_learning_curves", lambda *arguments: None)
 
 
 @pytest.fixture(scope="module")
@@ -285,7 +285,7 @@ def test_seeds_together_and_protocols_apart(small_store: Path, tmp_path: Path) -
     out = tmp_path / "out"
     compare.main(CompareConfig(sweep_of(tmp_path, FEW), (small_store,), (0, 1), minutes=60, out=out))
     result = read_json(out / "result.json")
-    assert result["minutes_each"] == pytest.approx((60 - compare.ENDING / 60) / 6 - compare.STARTING / 60)
+    assert result["minutes_each"] == pytest.approx((60 - several.ENDING / 60) / 6 - several.STARTING / 60)
     kinds = [(row["protocol"], len(row["labels"])) for row in result["runs"]]
     assert kinds == sorted(kinds, key=[("speaker", 3), ("random", 2), ("speaker", 2)].index)
     uars = [row["by_part"]["test"]["uar"] for row in result["runs"]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import shutil
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from fins.store import EMOTIONS, Utterance
 from pipelines.corpora import CORPORA, LedgerRow, Listing, read_corpus, read_manifest, write_manifest
 from pipelines.ledger import COLUMNS, MANIFESTS, MERGED, SYNONYMS, describe_missing, join_runs, resolve
 from pipelines.manifests import PARSERS, ManifestsConfig, build_manifest, main
+from pipelines.prepare import write_ledger
 
 ONE_OF_EACH = {
     "ravdess": "Actor_01/03-01-05-02-01-02-01.wav",
@@ -688,3 +690,28 @@ def test_what_is_missing_of_the_real_tess_is_every_other_word(corpora):
     assert set(listing.missing) == originals - here
     words = {path.split("_")[-2] for path in originals - here}
     assert listing.summary()[1] == f"  missing: 100 whole sentences (1400 files): {', '.join(sorted(words))}"
+
+
+def test_a_table_whose_quotes_or_commas_go_wrong_loses_nothing(tmp_path):
+    write_tree(tmp_path, "a.wav", "b.wav")
+    rows = ("path,emotion,sentence,speaker", "a.wav,angry,Hello, you,s1", "b.wav,sad,no,s2")
+    listing = read_corpus("csv", write_table(tmp_path, *rows))
+    assert [its.id for its in listing.utterances] == ["b"]
+    reasons = {row.path: row.reason for row in listing.ledger}
+    assert reasons["a.wav"] == "more cells than columns, texts with commas need quotes: line 2"
+    unclosed = ("path,emotion,sentence", 'a.wav,angry,"He said', "b.wav,sad,x")
+    with pytest.raises(ValueError, match="can't be read as CSV"):
+        read_corpus("csv", write_table(tmp_path, *unclosed))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are texts")
+def test_a_name_that_isnt_utf8_is_counted(tmp_path):
+    write_tree(tmp_path, "angry/a.wav")
+    odd = os.fsencode(tmp_path / "angry") + b"/\xfcber.wav"
+    with open(odd, "wb") as file:
+        file.write(b"x")
+    listing = read_corpus("folders", tmp_path)
+    assert [its.id for its in listing.utterances] == ["angry/a"]
+    assert [row.reason for row in listing.ledger if row.reason] == ["a name that isn't UTF-8: rename it"]
+    write_ledger(tmp_path / "ledger.csv", listing)
+    assert "\\udcfcber.wav" in (tmp_path / "ledger.csv").read_text(encoding="utf-8")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import make_recordings, needs_ray
 from safetensors.torch import load_file
 
@@ -29,6 +31,15 @@ def config(store: Path, out: Path, **changes: object) -> CrossvalConfig:
     own = with_settings("feature_cnn", frozen_epochs=2, finetuned_epochs=0, store=(store,), out=out)
     values = {its.name: getattr(own, its.name) for its in fields(TrainConfig)}
     return CrossvalConfig(**{**values, "n_folds": 4, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """As folds beside each other have: sums differ by roundings with the number of threads."""
+    n = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n)
 
 
 @pytest.fixture(scope="module")
@@ -178,3 +189,28 @@ def test_what_can_not_be_folded_is_refused(small_store: Path, tmp_path: Path) ->
 def test_options_are_the_models_own() -> None:
     assert crossval.settings_of(["--model", "feature_cnn"]).optimizer == "adam"
     assert crossval.settings_of([]).model == TrainConfig().model
+
+
+def test_folds_of_another_division_arent_taken_for_these(
+    by_speaker: Path, small_store: Path, tmp_path: Path
+) -> None:
+    for changes in ({"n_folds": 2}, {"folds": "random"}, {"seed": 1}):
+        with pytest.raises(ValueError, match=rf"^{by_speaker} holds another run"):
+            crossval.main(config(small_store, by_speaker, **changes))
+    assert read_json(by_speaker / "config.json")["config"]["n_folds"] == 4
+    with pytest.raises(ValueError, match="give --store"):
+        crossval.main(CrossvalConfig(out=tmp_path / "out"))
+    with pytest.raises(ValueError, match="--minutes is a number above"):
+        crossval.main(config(small_store, tmp_path / "out", minutes=0.5))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_split_of_other_content_is_another_run(by_speaker: Path, small_store: Path, tmp_path: Path) -> None:
+    split = tmp_path / "mine.csv"
+    split.write_bytes((by_speaker / "fold-1.csv").read_bytes())
+    own = with_settings("feature_cnn", frozen_epochs=1, finetuned_epochs=0, store=(small_store,))
+    run = TrainConfig(**{**vars(own), "split": split, "out": tmp_path / "run"})
+    train.main(run)
+    split.write_bytes((by_speaker / "fold-2.csv").read_bytes())
+    with pytest.raises(ValueError, match=r"holds another run \(split_holds"):
+        train.main(run)

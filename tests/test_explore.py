@@ -448,3 +448,11 @@ def test_a_result_is_there_only_when_all_of_it_is(tmp_path: Path, monkeypatch: p
     with pytest.raises(OSError, match="disk is full"):
         run_of(tmp_path, recording(tone(150), "a"))
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["utterances.csv"]
+
+
+def test_silence_is_no_example_where_no_speaker_is_known(tmp_path: Path) -> None:
+    silent = recording(np.zeros(13_230), "a", speaker="unknown")
+    heard = recording(tone(150), "b", speaker="unknown")
+    write_store(tmp_path / "a.h5", [silent, heard])
+    table = UtteranceTable((tmp_path / "a.h5",), trimmed=False)
+    assert choose_examples(table, measure(table, 100, 0), "c") == {"sad": 1}

@@ -115,6 +115,20 @@ def test_damaged_outputs_are_computed_again(store: Path, damage: str) -> None:
     assert sum(done) == 8
 
 
+def test_a_column_of_small_values_is_looked_into_beside_large_ones(store: Path) -> None:
+    def compute() -> int:
+        done: list[int] = []
+        FrozenOutputs(branch_of("mel", "rms", "zcr"), UtteranceTable([store]), 0, done.append).close()
+        return sum(done)
+
+    assert (compute(), compute()) == (8, 0)
+    (kept,) = store.parent.glob("made.frozen-*.h5")
+    for column in (128, 129):
+        with h5py.File(kept, "r+") as file:
+            file["outputs"][:, column] *= 1.02
+        assert (compute(), compute()) == (8, 0)
+
+
 def test_other_weights_stores_copies_and_trimming_have_their_own_file(store: Path) -> None:
     def compute(branch: FinBranch, copies: int = 1, trimmed: bool = True) -> int:
         done: list[int] = []
@@ -151,7 +165,7 @@ def test_a_folder_that_cant_be_written_to_is_said(store: Path, tmp_path: Path) -
     folder.mkdir()
     shutil.copy(store, folder)
     folder.chmod(0o555)
-    with pytest.raises(OSError):
+    with pytest.raises(ValueError, match="nothing can be written"):
         FrozenOutputs(branch_of("rms"), UtteranceTable([folder / store.name]), 0)
 
 

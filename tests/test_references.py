@@ -515,3 +515,18 @@ def test_whether_to_augment_is_a_matter_of_flags(small_store: Path, tmp_path: Pa
     said, again = (read_predictions(tmp_path / name) for name in ("on", "same"))
     order = [again.names.index(name) for name in said.names]
     np.testing.assert_allclose(said.probabilities, again.probabilities[order], atol=2e-6)
+
+
+def test_images_that_another_run_made_meanwhile_stay(tmp_path: Path) -> None:
+    store = tmp_path / "made.h5"
+    write_store(store, make_recordings(8))
+    images = SpectrogramImages(UtteranceTable([store], trimmed=False))
+    (folder,) = tmp_path.glob("made.images-*")
+    names = {row: str(path.relative_to(folder)) for row, path in enumerate(images.files)}
+    before = folder.stat().st_ino
+    images._write(folder, names, lambda n: None)
+    assert folder.stat().st_ino == before and images(5, 0).shape == (50, 150)
+    (folder / "angry" / "made-000.png").write_bytes(b"no image")
+    images._write(folder, names, lambda n: None)
+    assert folder.stat().st_ino != before and images(0, 0).shape == (50, 150)
+    assert {path.name for path in tmp_path.iterdir()} == {"made.h5", folder.name}

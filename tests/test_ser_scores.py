@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from matplotlib.image import imread
 from scipy.stats import permutation_test
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
 
+from fins.plots import new_figure
 from fins.store import EMOTIONS
 from ser_heads import plots
 from ser_heads.scores import (
@@ -332,8 +334,8 @@ RECALLS = {"tess": {"angry": 0.5, "calm": 0.0}, "esd": {"sad": 1.0}}
             lambda path: plots.plot_confusion(path, [[3, 1, 0], [0, 0, 0], [2, 2, 9]], EMOTIONS[:3], "title"),
             0.05,
         ),
-        (lambda path: plots.plot_learning_curves(path, HISTORY, "title"), 0.002),
-        (lambda path: plots.plot_learning_curves(path, HISTORY[:1], "title"), 0.0001),
+        (lambda path: plots.plot_learning_curves(path, HISTORY, 2, "title"), 0.002),
+        (lambda path: plots.plot_learning_curves(path, HISTORY[:1], 1, "title"), 0.0001),
         (lambda path: plots.plot_groups(path, GROUPS, "title", 8), 0.1),
         (lambda path: plots.plot_recalls(path, RECALLS, "title"), 0.03),
     ],
@@ -346,3 +348,16 @@ def test_each_picture_is_drawn(tmp_path: Path, draw: Callable[[Path], None], lea
     assert height > 200 and width > 400
     coloured = np.ptp(picture[:, : width * 2 // 3], axis=2) > 0.2
     assert coloured.mean() > least
+
+
+def test_the_epoch_that_is_kept_is_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+
+    def watched(*arguments: Any) -> Any:
+        drawn.append(new_figure(*arguments))
+        return drawn[-1]
+
+    monkeypatch.setattr(plots, "new_figure", watched)
+    plots.plot_learning_curves(tmp_path / "a.png", HISTORY, 3, "title")
+    (mark,) = [line for line in drawn[0][1][1].lines if line.get_label().startswith("kept")]
+    assert (mark.get_xdata(), mark.get_ydata()) == ([3], [HISTORY[2]["validation_uar"]])

@@ -211,3 +211,42 @@ def test_equal_files_of_different_speakers_are_refused_where_speakers_matter() -
     with pytest.raises(ValueError, match="1 recordings would be in several parts"):
         for seed in range(20):
             split_utterances(utterances, "speaker", seed)
+
+
+def namesakes() -> dict[str, np.ndarray]:
+    """Two stores of one corpus with other recordings of the same names; copies have their checksums."""
+    one, other = table(copies=True), table(copies=True)
+    other["sha256"] = other["sha256"] + "-other"
+    return {name: np.concatenate([one[name], other[name]]) for name in one}
+
+
+def originals_of(utterances: dict[str, np.ndarray]) -> np.ndarray:
+    """(n,) row of the original of each copy, by name and checksum, and of itself else."""
+    plain = utterances["augmented_from"] == ""
+    keys = zip(utterances["id"], utterances["sha256"], strict=True)
+    row_of = {key: row for row, key in enumerate(keys) if plain[row]}
+    copied = zip(utterances["augmented_from"], utterances["sha256"], strict=True)
+    return np.array([row_of.get(key, row) for row, key in enumerate(copied)])
+
+
+@pytest.mark.parametrize("protocol", ["random", "speaker"])
+def test_copies_of_namesakes_follow_the_recording_that_they_are_of(protocol: str) -> None:
+    utterances = namesakes()
+    parts = split_utterances(utterances, protocol, seed=0)  # type: ignore[arg-type]
+    copies = np.flatnonzero(utterances["augmented_from"] != "")
+    for row in copies:
+        assert parts[row] == ("train" if parts[originals_of(utterances)[row]] == "train" else "unused")
+    folds = fold_utterances(utterances, 4, False, 0)
+    np.testing.assert_array_equal(folds, folds[originals_of(utterances)])
+
+
+def test_copies_of_namesakes_with_checksums_of_their_own_train_if_all_of_these_do() -> None:
+    utterances = namesakes()
+    copies = utterances["augmented_from"] != ""
+    utterances["sha256"][copies] = utterances["sha256"][copies] + "-copy"
+    parts = split_utterances(utterances, "random", seed=0)
+    for row in np.flatnonzero(copies):
+        its = parts[~copies & (utterances["id"] == utterances["augmented_from"][row])]
+        assert len(its) == 2 and (parts[row] == "train") == (set(its) == {"train"})
+    with pytest.raises(ValueError, match="which of several recordings of one name"):
+        fold_utterances(utterances, 4, False, 0)

@@ -14,6 +14,7 @@ import pytest
 import torch
 from conftest import make_recordings
 
+from fins import runs
 from fins.audio import WINDOW
 from fins.checkpoints import load_fin, save_tensors
 from fins.features import FEATURES
@@ -398,3 +399,22 @@ def test_imitations_come_in_the_order_of_the_windows(small_store: Path) -> None:
 def slice_of(store: Store, row: int) -> tuple[int, int]:
     windows = store.window_slice(row)
     return windows.start, windows.stop
+
+
+def test_what_a_run_leaves_can_be_read_by_whom_its_other_files_can(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    save_tensors(tmp_path / "w.safetensors", {"a": torch.zeros(2)}, {})
+    assert (tmp_path / "w.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_kill_while_a_run_begins_leaves_no_result_of_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(path: Path, content: object) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "result.json").write_text("{}")
+    monkeypatch.setattr(runs, "write_json", killed)
+    with pytest.raises(KeyboardInterrupt):
+        runs.begin_run(tmp_path, {"minutes": 2})
+    assert not (tmp_path / "result.json").exists()

@@ -157,16 +157,20 @@ class SpectrogramImages:
         from PIL import Image
 
         partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
+        aside = folder.with_name(f"{folder.name}.{os.getpid()}.old.partial")
         try:
             for utterance, name in names.items():
                 (partial / name).parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(draw(self.table.signal(utterance))).save(partial / name)
                 progress(1)
-            shutil.rmtree(folder, ignore_errors=True)
-            with contextlib.suppress(OSError):  # another run was first
+            with contextlib.suppress(OSError):  # of a folder that isn't empty
+                os.replace(partial, folder)
+            if partial.exists() and not self._holds(folder, names):  # else another run was first
+                os.replace(folder, aside)
                 os.replace(partial, folder)
         finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            for left in (partial, aside):
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def image_names(table: UtteranceTable, number: int) -> dict[int, str]:
