@@ -22,6 +22,7 @@ from pipelines.train import TrainConfig, published_folds
 from ser_heads.data import UtteranceTable
 from ser_heads.models import ModelConfig, build_model
 
+PROTOCOLS = {"speaker": "speaker", "published": "speaker", "random": "random", "ninety_ten": "random"}
 HELD_OUT = 10  # folds, of which one tests all models of `ninety_ten`
 
 
@@ -81,7 +82,7 @@ def main(config: CrossvalConfig) -> None:
                 raise ValueError(f"{job.label} failed: {why}")
         runs = [out / job.label for job in jobs]
         results = [read_result(run) for run in runs]
-        facts, predictions = collect(runs, results)
+        facts, predictions = collect(runs, results, PROTOCOLS[config.folds])
         scores = scores_of(predictions, config.seed)
         predictions.write(out / PREDICTIONS)
         title = f"{config.model}, {len(runs)} folds ({config.folds}), seed {config.seed}"

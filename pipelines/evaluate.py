@@ -11,10 +11,12 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import tyro
+from numpy.typing import NDArray
 
 from fins.checkpoints import WEIGHTS
 from fins.command import run_command
 from fins.runs import RESULT, held, read_json, write_json
+from fins.store import EMOTIONS
 from pipelines.results import (
     PREDICTIONS,
     Predictions,
@@ -126,21 +128,27 @@ def judge(run: Path, stores: Sequence[Path]) -> tuple[dict[str, Any], Prediction
     }, predictions
 
 
-def collect(runs: Sequence[Path], results: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], Predictions]:
-    """What several runs of one model said of their test parts, as one table."""
+def collect(
+    runs: Sequence[Path], results: Sequence[dict[str, Any]], protocol: str | None = None
+) -> tuple[dict[str, Any], Predictions]:
+    """What several runs of one model said of their test parts, as one table.
+
+    protocol : of folds of one division, whose test parts may be of corpora with other emotions; else runs
+        have to be of one kind
+    """
     if len({run.resolve() for run in runs}) < len(runs):
         raise ValueError("a run is given twice: once is enough")
     tables = [read_predictions(run) for run in runs]
-    labels = tables[0].labels
+    labels = tuple(name for name in EMOTIONS if any(name in table.labels for table in tables))
     kinds = {(result["model"], result["protocol"]) for result in results}
-    if len(kinds) > 1 or any(table.labels != labels for table in tables):
+    if protocol is None and (len(kinds) > 1 or any(table.labels != labels for table in tables)):
         raise ValueError("the runs differ in model, protocol or emotions: evaluate runs of a kind together")
     together = Predictions(
         [name for table in tables for name in table.names],
         [speaker for table in tables for speaker in table.speakers],
         [emotion for table in tables for emotion in table.truth],
         [emotion for table in tables for emotion in table.answer],
-        np.concatenate([table.probabilities for table in tables]),
+        np.concatenate([over_labels(table, labels) for table in tables]),
         labels,
     )
     uars = [result["uar"] for result in results]
@@ -154,12 +162,19 @@ def collect(runs: Sequence[Path], results: Sequence[dict[str, Any]]) -> tuple[di
     if n_utterances < len(together.names):
         notes.append(f"{n_utterances:,} utterances, some count once for each run that has them")
     return {
-        "protocol": results[0]["protocol"],
+        "protocol": protocol or results[0]["protocol"],
         "uar_of_runs": uars,
         "mean_uar_of_runs": float(np.mean(uars)),
         "parts": {"test": {"n_utterances": n_utterances, "speakers": sorted(set(together.speakers))}},
         "notes": notes,
     }, together
+
+
+def over_labels(predictions: Predictions, labels: Sequence[str]) -> NDArray[np.float64]:
+    """(n, labels) probabilities; 0 of emotions that couldn't be answered."""
+    probabilities = np.zeros((len(predictions.names), len(labels)))
+    probabilities[:, [labels.index(label) for label in predictions.labels]] = predictions.probabilities
+    return probabilities
 
 
 def describe(result: dict[str, Any], title: str, pictures: list[str]) -> str:

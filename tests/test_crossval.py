@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +13,12 @@ import pytest
 import torch
 from conftest import make_recordings, needs_ray
 from safetensors.torch import load_file
+from sklearn.metrics import recall_score
 
 import pipelines.train as train
 from fins.runs import read_json
-from fins.store import write_store
-from pipelines import crossval, several
+from fins.store import EMOTIONS, write_store
+from pipelines import crossval, evaluate, several
 from pipelines.crossval import CrossvalConfig
 from pipelines.results import read_predictions
 from pipelines.several import make_apart
@@ -214,3 +215,25 @@ def test_a_split_of_other_content_is_another_run(by_speaker: Path, small_store: 
     split.write_bytes((by_speaker / "fold-2.csv").read_bytes())
     with pytest.raises(ValueError, match=r"holds another run \(split_holds"):
         train.main(run)
+
+
+def test_corpora_with_other_emotions_are_scored_together(small_store: Path, tmp_path: Path) -> None:
+    """Two speakers of a corpus of eight emotions and two of one of four: each fold tests one of them."""
+    few = [its for its in make_recordings(64, "few") if its.utterance.speaker in ("s0", "s1")]
+    few = [its for its in few if its.utterance.emotion in EMOTIONS[1::2]]
+    all_eight = [its for its in make_recordings(64) if its.utterance.speaker in ("s0", "s1")]
+    stores = (tmp_path / "few.h5", tmp_path / "made.h5")
+    for path, recordings in zip(stores, (few, all_eight), strict=True):
+        write_store(path, recordings)
+    crossval.main(replace(config(small_store, tmp_path / "out"), store=stores))
+    result, said = read_json(tmp_path / "out" / "result.json"), read_predictions(tmp_path / "out")
+    assert result["n_utterances"] == len(few) + len(all_eight) == 48 and result["protocol"] == "speaker"
+    assert result["labels"] == list(said.labels) == list(EMOTIONS)
+    assert result["uar"] == pytest.approx(recall_score(said.truth, said.answer, average="macro"))
+    of_few = [name.startswith("few/") for name in said.names]
+    unknown = [said.labels.index(emotion) for emotion in EMOTIONS[::2]]
+    assert (said.probabilities[of_few][:, unknown] == 0).all()
+    np.testing.assert_allclose(said.probabilities.sum(axis=1), 1, atol=1e-5)
+    runs = tuple(tmp_path / "out" / f"fold-{number}" for number in range(1, 5))
+    with pytest.raises(ValueError, match="evaluate runs of a kind together"):
+        evaluate.main(evaluate.EvaluateConfig(runs, out=tmp_path / "together"))
