@@ -211,24 +211,32 @@ def _with_copies(utterances: dict[str, NDArray], parts: NDArray) -> NDArray:
     return np.where(copied, np.where(trains, "train", "unused"), parts).astype(object)
 
 
-def _origins(utterances: dict[str, NDArray], values: NDArray) -> dict[int, set]:
-    """Row of an augmented copy → the value of its original, where there is one.
+def origins_of(names: NDArray, sums: NDArray, copied: NDArray, values: NDArray) -> dict[int, set]:
+    """Row of an augmented copy → the values of its original, where there is one.
 
+    names, sums : (n,) what utterances are called, and their checksums
+    copied : (n,) name of the original of a copy, else empty; values : (n,) anything
     Two stores may have recordings of one name in one corpus: the checksum, which a copy takes over, tells
     them apart. Where it has another one there may be several values.
     """
-    exact: dict[tuple[str, str, str], set] = defaultdict(set)
-    named: dict[tuple[str, str], set] = defaultdict(set)
-    columns = list(_columns(utterances, "corpus", "id", "sha256", "augmented_from"))
-    for (corpus, name, sha, copied), value in zip(columns, values, strict=True):
-        if not copied:
-            exact[corpus, name, sha].add(value)
-            named[corpus, name].add(value)
+    exact: dict[tuple[str, str], set] = defaultdict(set)
+    named: dict[str, set] = defaultdict(set)
+    for row in np.flatnonzero(copied == ""):
+        exact[names[row], sums[row]].add(values[row])
+        named[names[row]].add(values[row])
+    copies = np.flatnonzero(copied != "")
     return {
-        row: exact.get((corpus, copied, sha)) or named[corpus, copied]
-        for row, (corpus, _, sha, copied) in enumerate(columns)
-        if copied and (corpus, copied) in named
+        int(row): exact.get((copied[row], sums[row])) or named[copied[row]]
+        for row in copies
+        if copied[row] in named
     }
+
+
+def _origins(utterances: dict[str, NDArray], values: NDArray) -> dict[int, set]:
+    """The same of utterances, whose names are those of their corpora and their own."""
+    rows = _columns(utterances, "corpus", "id", "augmented_from")
+    names, copied = zip(*((f"{c}/{i}", f"{c}/{of}" if of else "") for c, i, of in rows), strict=True)
+    return origins_of(np.array(names, object), utterances["sha256"], np.array(copied, object), values)
 
 
 def _part_sequence(n: int) -> list[str]:

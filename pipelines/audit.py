@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from fins.command import run_command
 from fins.runs import held, write_json
-from fins.splits import PARTS, Protocol
+from fins.splits import PARTS, Protocol, origins_of
 from fins.store import EMOTIONS
 from pipelines.fingerprints import find_alike, fingerprints
 from pipelines.results import SPLIT_COLUMNS, check_stores, read_split
@@ -196,14 +196,9 @@ def audit(rows: Mapping[str, NDArray], alike: Iterable[tuple[int, int]] | None =
     for part in PARTS:
         lacking = [its for its in EMOTIONS if its in set.union(*said.values()) - said[part]]
         found["classes"] += [f"{part} has no {emotion}" for emotion in lacking]
-    exact: dict[tuple[str, str], set[str]] = defaultdict(set)
-    named: dict[str, set[str]] = defaultdict(set)
-    for row in np.flatnonzero(rows["augmented_from"] == ""):
-        exact[rows["utterance"][row], rows["sha256"][row]].add(rows["part"][row])
-        named[rows["utterance"][row]].add(rows["part"][row])
+    origins_in = origins_of(rows["utterance"], rows["sha256"], rows["augmented_from"], rows["part"])
     for row in np.setdiff1d(used, original):
-        name = rows["augmented_from"][row]  # of two recordings of a name the checksum tells which it is
-        origins = exact.get((name, rows["sha256"][row])) or named.get(name) or {"unused"}
+        origins = origins_in.get(row, {"unused"})
         if rows["part"][row] != "train" or origins - {"train", "unused"}:
             found["copies"].append(f"{_place(rows, row)}, its original in {' or '.join(sorted(origins))}")
     return [
