@@ -435,7 +435,8 @@ def make_store(path: Path) -> Path:
 # ---- 3. Now as then ----------------------------------------------------------------------------------------
 
 TOLERANCE = 1e-5  # of the largest logit of a clip
-ROUNDINGS = 2e-3  # of a loss: some steps make more of the roundings in which processors differ
+ROUNDINGS = 2e-4  # of a loss: steps make more of the roundings in which processors differ, 2e-5 as measured
+LARGE_ROUNDINGS = {"spectrogram_cnn": 2e-3}  # 9e-4 as measured: Adam makes whole steps of next to no gradient
 N_VALIDATION = 16  # utterances; where two emotions are all but equally likely, one may fall the other way
 
 
@@ -472,6 +473,7 @@ def test_folds_are_alike(case: str) -> None:
 @pytest.mark.parametrize("case", histories())
 def test_training_goes_the_same_way(case: str, store: Path, tmp_path: Path) -> None:
     options, make = histories()[case]
+    tolerance = LARGE_ROUNDINGS.get(case, ROUNDINGS)
     expected = golden()["histories"][case]
     assert options == expected["options"]
     rows = make(store, tmp_path)
@@ -483,6 +485,6 @@ def test_training_goes_the_same_way(case: str, store: Path, tmp_path: Path) -> N
             elif name == "learning_rate":
                 assert row[name] == pytest.approx(value, rel=1e-6)
             elif isinstance(value, float | list):
-                assert row[name] == pytest.approx(value, rel=ROUNDINGS), name
+                assert row[name] == pytest.approx(value, rel=tolerance), name
             else:
                 assert row[name] == value, name
