@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -145,13 +144,13 @@ def test_the_spectrum_imitates_torchs_and_numpys() -> None:
 
 
 def test_a_stage_moves_its_own_parameters_and_obeys_its_budget(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = itertools.count(step=1 / 64)  # a step takes one of these, however fast the machine
-    monkeypatch.setattr("fins.stages.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    steps: list[int] = []  # each takes a 64th of a second by this clock, however fast the machine
+    monkeypatch.setattr("fins.stages.time", SimpleNamespace(monotonic=lambda: len(steps) / 64))
     torch.manual_seed(0)
     fin = MelFin()
     before = {name: parameter.detach().clone() for name, parameter in fin.named_parameters()}
-    (learned,) = learn([fin.bands_stage()], 0, ignore, seconds=0.5)
-    assert learned.n_steps == 31 and learned.seconds == 0.5  # of 32, one was gone before the first
+    (learned,) = learn([fin.bands_stage()], 0, lambda stage, step, loss: steps.append(step), seconds=0.5)
+    assert learned.n_steps == len(steps) == 33 and learned.seconds == 33 / 64  # the one that ends it included
     for name, parameter in fin.named_parameters():
         assert torch.equal(before[name], parameter) == name.startswith("spectrum"), name
     assert (fin.bands.weights >= 0).all()

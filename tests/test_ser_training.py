@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import replace
@@ -225,13 +224,15 @@ def test_a_lucky_first_epoch_ends_nothing_while_the_rate_rises(
 def test_a_budget_ends_both_phases_in_time(
     table: UtteranceTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = itertools.count(step=1 / 16)  # a step of training takes one of these, however fast the machine
-    monkeypatch.setattr("ser_heads.training.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    steps: list[str] = []  # each takes a sixteenth of a second by this clock, however fast the machine
+    clock = SimpleNamespace(monotonic=lambda: len(steps) / 16)
+    monkeypatch.setattr("ser_heads.training.time", clock)
     options = Options(**{**vars(QUICK), "frozen_epochs": 500, "finetuned_epochs": 500, "patience": 500})
     training = training_of(table, tmp_path / "c", options)
     training.seconds = 4.0
-    state = training.run(silent)
-    assert state.stopped == "minutes" and 4 <= state.seconds <= 4 + 3 / 16
+    state = training.run(lambda state, done, n_steps: steps.append(state.phase))
+    assert state.stopped == "minutes" and state.seconds == len(steps) / 16 == 4
+    assert steps.count("frozen") == math.ceil(16 * 0.6 * 4)  # no step begins once the phase's time is over
     assert {row.phase for row in state.history} == {"frozen", "finetuned"}
     # the rate came down to next to nothing all the same
     last = [row.learning_rate for row in state.history if row.phase == "frozen"][-1]
