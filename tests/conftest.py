@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from fins.audio import SAMPLE_RATE, WINDOW, Signal, quantise, read_audio
@@ -17,7 +18,11 @@ from fins.store import EMOTIONS, Recording, Utterance, write_store
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Have librosa compile what it keeps: by several processes at once, kept code may crash ever after."""
+    """One thread, here and in the commands that tests start: sums differ by roundings with their number, and
+    these grow as a network learns. Have librosa compile what it keeps: by several processes at once, kept
+    code may crash ever after."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
     if not hasattr(config, "workerinput"):
         import librosa.util.utils  # noqa: F401
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from conftest import make_recordings, needs_ray
 from safetensors.torch import load_file
 from sklearn.metrics import recall_score
@@ -32,15 +30,6 @@ def config(store: Path, out: Path, **changes: object) -> CrossvalConfig:
     own = with_settings("feature_cnn", frozen_epochs=2, finetuned_epochs=0, store=(store,), out=out)
     values = {its.name: getattr(own, its.name) for its in fields(TrainConfig)}
     return CrossvalConfig(**{**values, "n_folds": 4, **changes})  # type: ignore[arg-type]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """As folds beside each other have: sums differ by roundings with the number of threads."""
-    n = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n)
 
 
 @pytest.fixture(scope="module")
