@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test test-all check benchmark weights clean
+.PHONY: install demo test test-all check docs benchmark weights clean
 
 install: .venv/installed
 
@@ -33,6 +33,12 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+# a dead link, a fault in a page and a public name that no page describes are errors
+docs: install
+	$(BIN)/sphinx-build -q -n -W --keep-going docs docs/build
+	@echo "open docs/build/index.html in a browser"
 
 benchmark: install
 	for script in labels preparing training convolution compact choices wavelet_packet wavelet_packet_net classifier memory; do $(BIN)/python benchmarks/$$script.py || exit 1; done

@@ -13,14 +13,17 @@ import torch
 from common import machine
 
 import fins
-from fins.compact import CompactFin, MelFin, ZcrFin, mel_filters
-from fins.conditions import score_clips, store_clips, synthetic_clips
+from fins.data.store import Store
 from fins.features import FEATURES, compute_features
-from fins.fourier import bin_of_power, white_noise
-from fins.networks import build_fin
-from fins.scores import r2_text
-from fins.stages import Stage, learn, nothing
-from fins.store import Store
+from fins.features.spectrum import mel_filters
+from fins.learning.degradations import score_clips, store_clips, synthetic_clips
+from fins.learning.r2 import r2_text
+from fins.learning.stages import Stage, learn, nothing
+from fins.networks import FinConfig, build_fin
+from fins.networks.compact import CompactFin
+from fins.networks.fourier import bin_of_power, white_noise
+from fins.networks.spectral import MelFin
+from fins.networks.waveform import ZcrFin
 
 SEED = 0
 MOST = 100  # clips of a store
@@ -73,7 +76,7 @@ def not_scaled(fin: CompactFin, stages: list[Stage]) -> list[Stage]:
 
 def end_to_end(fin: CompactFin, stages: list[Stage]) -> list[Stage]:
     """All weights at once, from white noise to the feature, for as many steps."""
-    feature = next(name for name in FEATURES if type(build_fin(name)) is type(fin))
+    feature = fin.feature
 
     def target(windows: torch.Tensor) -> torch.Tensor:
         return torch.from_numpy(compute_features(windows.numpy(), [feature])[feature])
@@ -122,7 +125,7 @@ def main(stores: list[str]) -> None:
     print(f"| feature | choice | {' | '.join(names)} |\n|---|---|{'--:|' * len(names)}", flush=True)
     for feature, choice, change in CHOICES:
         torch.manual_seed(SEED)
-        fin = build_fin(feature)
+        fin = build_fin(FinConfig(feature))
         assert isinstance(fin, CompactFin)
         stages = fin.stages()
         if change is not end_to_end and not isinstance(fin, ZcrFin):  # the first stage is alike in all

@@ -13,15 +13,16 @@ import librosa
 import numpy as np
 import torch
 from common import compare, machine
-from torch import nn
+from torch import Tensor, nn
 
+from data_manifests.labels import EMOTIONS
 from fins.audio import HOP, SAMPLE_RATE, WINDOW, cut_windows
-from fins.conditions import synthetic_clips
 from fins.features import compute_features
-from fins.store import EMOTIONS
-from ser_heads.data import Batch, count_frames, pad
-from ser_heads.models import FINS_OF, ModelConfig, build_model
-from ser_heads.training import LARGEST_GRADIENT, multiplies_bfloat16
+from fins.learning.degradations import synthetic_clips
+from ser_heads.models import create
+from ser_heads.training.datasets import pad
+from ser_heads.training.schedule import multiplies_bfloat16
+from ser_heads.training.trainer import LARGEST_GRADIENT
 
 BATCH, SECONDS, STEPS = 32, 2.5, 5
 
@@ -49,11 +50,10 @@ def main() -> None:
 
         return noted
 
-    for name in FINS_OF:
-        model, _ = build_model(ModelConfig(name))
-        model.eval()
+    for name in ("fin", "fin_wavelet"):
+        model = create(name, EMOTIONS).eval()
         ours, peers = [], []
-        work = over_clips(lambda clip, model=model: model(batch_of([clip])), ours)
+        work = over_clips(lambda clip, model=model: model(*batch_of([clip])), ours)
         librosas = "librosa's 162 closed forms"
         compare(name, "seconds of speech", work, over_clips(closed_forms, peers), librosas, rounds=5)
         factors = [statistics.median(factors[1:]) for factors in (ours, peers)]
@@ -73,21 +73,21 @@ def closed_forms(clip: np.ndarray) -> np.ndarray:
     return np.concatenate([zcr, rms, chroma, mfcc, librosa.feature.melspectrogram(**spectrum)])
 
 
-def batch_of(signals: list[np.ndarray]) -> Batch:
-    n_samples = torch.tensor([len(signal) for signal in signals])
-    emotion = torch.arange(len(signals)) % len(EMOTIONS)
-    return Batch(n_samples, count_frames(n_samples), emotion, pad(signals))
+def batch_of(signals: list[np.ndarray]) -> tuple[Tensor, Tensor]:
+    """Waveforms side by side, and their lengths."""
+    return pad(signals), torch.tensor([len(signal) for signal in signals])
 
 
 def by_part() -> None:
     """Print what the parts of a finetuning step of fin_wavelet take, medians of some steps."""
-    model, _ = build_model(ModelConfig("fin_wavelet"))
-    model.train()
+    model = create("fin_wavelet", EMOTIONS).train()
+    targets = torch.arange(BATCH) % len(EMOTIONS)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-9)
     speech = np.resize(np.concatenate(synthetic_clips()), (BATCH, round(SECONDS * SAMPLE_RATE)))
     batch = batch_of(list(speech))
     spent: dict[str, list[float]] = {}
-    watched = {"FINs, forward": model.fins, "wavelet branch, forward": model.wavelets, "forward": model}
+    fins, wavelets = model.frontend.parts
+    watched = {"FINs, forward": fins, "wavelets, forward": wavelets, "forward": model}
     for part, module in watched.items():
         module.register_forward_pre_hook(lambda *_, part=part: begin(part))
         module.register_forward_hook(lambda *_, part=part: end(part))
@@ -100,7 +100,7 @@ def by_part() -> None:
 
     for _ in range(1 + STEPS):
         optimizer.zero_grad(set_to_none=True)
-        logits, targets = model(batch)
+        logits = model(*batch)
         begin("backward")
         nn.functional.cross_entropy(logits, targets).backward()
         end("backward")
@@ -121,19 +121,16 @@ def mixed_precision() -> None:
     if not multiplies_bfloat16(torch.device("cpu")):
         print("mixed precision: not used, this CPU has no instructions for bfloat16")
         return
-    model, _ = build_model(ModelConfig("fin"))
+    model = create("fin", EMOTIONS)
     speech = np.resize(np.concatenate(synthetic_clips()), (BATCH, round(SECONDS * SAMPLE_RATE)))
-    batch = batch_of(list(speech))
-    assert model.fins is not None and batch.signal is not None
     with torch.no_grad():
-        outputs = model.fins(batch.signal, batch.n_samples)
-    batch = Batch(batch.n_samples, batch.n_frames, batch.emotion, outputs=outputs)
-    model.fins.freeze()
+        frames = model.frontend(*model.trim(*batch_of(list(speech))))
+    targets = torch.arange(BATCH) % len(EMOTIONS)
     model.train()
 
     def step(mixed: bool) -> int:
         with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
-            logits, targets = model(batch)
+            logits = model.head(model.norm(frames))
         nn.functional.cross_entropy(logits.float(), targets).backward()
         return BATCH
 

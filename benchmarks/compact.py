@@ -11,9 +11,10 @@ from common import compare, machine
 
 import fins
 from fins.audio import HOP, SAMPLE_RATE, WINDOW, cut_windows
-from fins.conditions import synthetic_clips
-from fins.features import N_MFCC, compute_features
-from fins.networks import Fin, build_fin, count_parameters
+from fins.features import compute_features
+from fins.features.mfcc import N_MFCC
+from fins.learning.degradations import synthetic_clips
+from fins.networks import Fin, FinConfig, build_fin, count_parameters
 
 N_WINDOWS, N_SLOW, BATCH = 8_192, 256, 64
 
@@ -23,7 +24,11 @@ def main() -> None:
     clips = list(synthetic_clips())
     windows = np.concatenate([cut_windows(clip) for clip in clips])
     signal = torch.from_numpy(np.resize(windows, (N_WINDOWS, WINDOW)).astype(np.float32))
-    compact, pruned, paper = fins.load("mfcc"), fins.load("mfcc_pruned"), build_fin("mfcc", "paper")
+    compact, pruned, paper = (
+        fins.load("mfcc"),
+        fins.load("mfcc_pruned"),
+        build_fin(FinConfig("mfcc", "paper")),
+    )
     print(machine(), f"; {torch.get_num_threads()} threads", sep="")
     for name, fin in (("compact", compact), ("pruned", pruned), ("paper", paper)):
         print(f"{name}: {count_parameters(fin):,} parameters, {fin.multiply_adds():,} multiply-adds a window")

@@ -7,7 +7,7 @@ from common import compare, machine
 from torch.nn import functional
 
 from fins.audio import WINDOW
-from fins.convolution import pooled_convolution
+from fins.networks.pooled_convolution import pooled_convolution
 
 
 def main() -> None:

@@ -6,8 +6,8 @@ import numpy as np
 from common import compare, machine
 
 from fins.audio import cut_windows
-from fins.features import FEATURES, compute_features, librosa_feature
-from fins.synthetic import synthesise
+from fins.data.synthetic.synthesiser import synthesise
+from fins.features import FEATURES, STORED, compute_features
 
 N_OURS, N_PEER = 16_384, 200
 
@@ -25,8 +25,8 @@ def main() -> None:
 
     def peer() -> int:
         for window in few:
-            for name in FEATURES:
-                librosa_feature(window, name)
+            for name in STORED:
+                FEATURES[name].oracle(window)
         return len(few)
 
     print(machine())

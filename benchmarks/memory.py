@@ -17,7 +17,7 @@ from pathlib import Path
 import tyro
 from common import machine
 
-from fins.synthetic import write_corpus
+from fins.data.synthetic.synthesiser import write_corpus
 
 REAL = {"ravdess": "RAVDESS", "tess": "TESS", "savee": "SAVEE", "esd": "ESD"}
 
@@ -72,7 +72,13 @@ def main(config: BenchmarkConfig) -> None:
                 ]
                 out = base / f"{feature}-{len(used)}-{used[-1].stem}"
                 measure(
-                    f"training {feature} on {names}", "fins.train", *options, "--minutes", 8, "--out", out
+                    f"training {feature} on {names}",
+                    "fins.train",
+                    *options,
+                    "--minutes",
+                    8,
+                    "--out",
+                    out,
                 )
 
 

@@ -15,11 +15,11 @@ import librosa
 import tyro
 from common import compare, machine
 
+from data_manifests import read_corpus
 from fins.audio import HOP, SAMPLE_RATE, WINDOW
-from fins.features import FEATURES, librosa_feature
-from fins.preparation import Preparation, prepare_store
-from fins.synthetic import write_corpus
-from pipelines.corpora import read_corpus
+from fins.data.preparation import Preparation, prepare_store
+from fins.data.synthetic.synthesiser import write_corpus
+from fins.features import FEATURES, STORED
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ def main(config: BenchmarkConfig) -> None:
             for path in paths:
                 signal, _ = librosa.load(path, sr=SAMPLE_RATE)
                 for window in librosa.util.frame(signal, frame_length=WINDOW, hop_length=HOP, axis=0):
-                    for name in FEATURES:
-                        librosa_feature(window, name)
+                    for name in STORED:
+                        FEATURES[name].oracle(window)
                     n_windows += 1
             return n_windows
 

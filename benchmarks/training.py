@@ -11,12 +11,13 @@ import torch
 import tyro
 from common import compare, machine
 
-from fins.networks import build_fin
-from fins.preparation import Preparation, prepare_store
-from fins.streams import WindowStream, epoch_order
-from fins.synthetic import write_corpus
-from fins.training import Fit, FitOptions
-from pipelines.corpora import read_corpus
+from data_manifests import read_corpus
+from fins.data.preparation import Preparation, prepare_store
+from fins.data.protocols import Division
+from fins.data.synthetic.synthesiser import write_corpus
+from fins.learning.trainer import WindowRecipe, WindowTrainer
+from fins.learning.windows import WindowStream, epoch_order
+from fins.networks import FinConfig, build_fin
 
 
 @dataclass(frozen=True)
@@ -48,33 +49,38 @@ def make_store(folder: Path) -> Path:
 def measure(feature: str, store: Path, n_windows: int, folder: Path) -> None:
     """Both sides take the same steps on as many windows in the same batches."""
     stream = WindowStream([store], feature)
-    parts = stream.split("random", 0)
-    options = FitOptions("mse", 64, 1e-4, 1, 1, 0)
+    parts = stream.split(Division(protocol="random"), 0)
+    recipe = WindowRecipe("mse", 64, 1e-4, 1, 1, 0)
     torch.manual_seed(0)
-    fit = Fit(
-        build_fin(feature, "paper"), stream, parts, options, folder / "none.safetensors", torch.device("cpu")
+    trainer = WindowTrainer(
+        build_fin(FinConfig(feature, "paper")),
+        stream,
+        parts,
+        recipe,
+        folder / "none.safetensors",
+        torch.device("cpu"),
     )
-    chosen, held = [], 0
+    chosen, n_chosen = [], 0
     for reference in epoch_order(parts["train"], 0, 1, 0):
-        if held < n_windows:
+        if n_chosen < n_windows:
             chosen.append(reference)
-            held += stream.count_windows([reference])
+            n_chosen += stream.count_windows([reference])
     whole = stream.load(chosen)
     windows, labels = whole.batch(slice(None), torch.device("cpu"))
     rng = np.random.default_rng(0)
 
     def from_store() -> int:
-        for buffer in stream.buffers(stream.group(chosen)):
-            order = rng.permutation(len(buffer))
-            for start in range(0, len(buffer), options.batch_size):
-                fit._step(*buffer.batch(order[start : start + options.batch_size], fit.device))
-        return held
+        for block in stream.blocks(stream.group(chosen)):
+            order = rng.permutation(len(block))
+            for start in range(0, len(block), recipe.batch_size):
+                trainer._step(*block.batch(order[start : start + recipe.batch_size], trainer.device))
+        return n_chosen
 
     def in_memory() -> int:
         order = torch.from_numpy(rng.permutation(len(windows)))
-        for index in order.split(options.batch_size):
-            fit._step(windows[index], labels[index])
-        return held
+        for index in order.split(recipe.batch_size):
+            trainer._step(windows[index], labels[index])
+        return n_chosen
 
     compare(f"training {feature} from a store", "windows", from_store, in_memory, "from tensors in memory")
 

@@ -13,7 +13,7 @@ from common import compare, machine
 from torch import Tensor
 from torch.nn import functional
 
-from ser_heads.wavelet_packet import WaveletPacket, conjugate_of
+from ser_heads.layers.wavelet_packet import WaveletPacket, conjugate_of
 
 BATCH, N_SAMPLES = 8, 24_000  # 3 s at 8 kHz
 

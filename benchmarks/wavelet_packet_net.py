@@ -14,18 +14,18 @@ from common import compare, machine
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fins.store import EMOTIONS
-from ser_heads.attention import MaskedGru
-from ser_heads.data import Batch
-from ser_heads.references.wavelet_packet_net import HEARD, WaveletPacketNet
-from ser_heads.wavelet_packet import conjugate_of
+from data_manifests.labels import EMOTIONS
+from ser_heads.frontends import FrameBatch
+from ser_heads.layers.masked import MaskedGru
+from ser_heads.layers.wavelet_packet import conjugate_of
+from ser_heads.models.wavelet_packet_net import RATE, WaveletPacketNet
 
 DEPTH, SECONDS, BATCHES = 5, 2, (2, 8)
 
 
 class NodeByNode(nn.Module):
-    """(batch, n) → (batch, 8), by PyTorch's own layers with the weights of another one, node by node and band
-    by band. All signals are of one length."""
+    """(batch, n) → (batch, n_classes), by PyTorch's own layers with another one's weights, node by node and
+    band by band. All signals are of one length."""
 
     def __init__(self, net: WaveletPacketNet) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class NodeByNode(nn.Module):
         self.recurrent = nn.ModuleList(gru_of(network.recurrent) for network in net.networks)
 
     def forward(self, signal: Tensor) -> Tensor:
-        bands = self.split(((signal - self.net.mean) / self.net.deviation)[:, None], 0, 0, False)
+        bands = self.split(signal[:, None], 0, 0, False)
         vectors = torch.stack([self.band(band, place) for place, band in enumerate(bands)], dim=1)
         scores = self.net.last(vectors * self.net.band_weights[:, None])
         return functional.leaky_relu(functional.instance_norm(scores)).mean(dim=2)
@@ -58,9 +58,9 @@ class NodeByNode(nn.Module):
         for convolution in (network.first, network.second):
             normal = functional.instance_norm(convolution(sequence))
             sequence = network.dropout(functional.leaky_relu(normal))
-        its = network.spatial
-        overall = its.overall(sequence.mean(dim=2))[:, :, None]
-        weights = its.score(torch.tanh(its.local(sequence) + overall)).softmax(dim=2)
+        spatial = network.spatial
+        overall = spatial.overall(sequence.mean(dim=2))[:, :, None]
+        weights = spatial.score(torch.tanh(spatial.local(sequence) + overall)).softmax(dim=2)
         sequence = sequence + (sequence * weights).sum(dim=2, keepdim=True)
         outputs = self.recurrent[place](sequence.transpose(1, 2))[0]  # (batch, time, 2 · n_hidden)
         last = outputs[:, -1:]
@@ -91,21 +91,20 @@ def main() -> None:
     print(machine(), f"; {torch.get_num_threads()} threads; depth {DEPTH}, {SECONDS} s at 16 kHz", sep="")
     for size in BATCHES:
         torch.manual_seed(0)
-        net = WaveletPacketNet(depth=DEPTH)
+        net = WaveletPacketNet(len(EMOTIONS), depth=DEPTH)
         peer = NodeByNode(net)
-        signal = torch.randn(size, SECONDS * HEARD)
+        signal = torch.randn(size, SECONDS * RATE)
         batch = batch_of(signal)
         with torch.no_grad():
-            torch.testing.assert_close(peer.eval()(signal), net.eval()(batch)[0], rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(peer.eval()(signal), net.eval()(batch), rtol=1e-4, atol=1e-4)
         net.train(), peer.train()
-        ours = step(lambda net=net, batch=batch: net(batch)[0], net)
+        ours = step(lambda net=net, batch=batch: net(batch), net)
         theirs = step(lambda peer=peer, signal=signal: peer(signal), peer)
         compare(f"training step, batch {size}", "samples", ours, theirs, "node by node", rounds=5)
 
 
-def batch_of(signal: Tensor) -> Batch:
-    lengths = torch.full((len(signal),), signal.shape[1])
-    return Batch(lengths, lengths, torch.arange(len(signal)) % len(EMOTIONS), inputs=signal[..., None])
+def batch_of(signal: Tensor) -> FrameBatch:
+    return FrameBatch(signal[..., None], torch.full((len(signal),), signal.shape[1]))
 
 
 def step(forward: Callable[[], Tensor], module: nn.Module) -> Callable[[], int]:
@@ -118,7 +117,7 @@ def step(forward: Callable[[], Tensor], module: nn.Module) -> Callable[[], int]:
         optimizer.zero_grad()
         functional.cross_entropy(logits, emotion).backward()
         optimizer.step()
-        return len(logits) * SECONDS * HEARD
+        return len(logits) * SECONDS * RATE
 
     return work
 

@@ -77,8 +77,8 @@ def _is_cut_short(path: Path, log: str) -> bool:
     """
     data = re.search(r"^\s*(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", log, re.MULTILINE)
     if data:
-        stated, found = int(data[1]), int(data[2])
-        return found < stated < 0xFFFFFFF0
+        stated, present = int(data[1]), int(data[2])
+        return present < stated < 0xFFFFFFF0
     with path.open("rb") as file:
         if file.read(4) != b"OggS":
             return False

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import io
+import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import tyro
 
@@ -16,26 +18,30 @@ Config = TypeVar("Config")
 def run_command(
     main: Callable[[Config], None],
     config: type[Config],
-    description: str,
+    description: str = "",
     defaults: Callable[[Sequence[str]], Config] | None = None,
 ) -> None:
     """Read `config` from the command line and call `main`.
 
+    description : of the command, by default what `config` says of itself
     defaults : of the arguments, where options that aren't given depend on one that is
 
-    Wrong input (ValueError, OSError) ends with one sentence on standard error and exit code 2; an
-    interruption with 130. Anything else is a bug and keeps its traceback.
+    Wrong input (ValueError, OSError), told by the dataclass's own checks or by `main`, ends with one sentence
+    on standard error and exit code 2; an interruption with 130. Anything else is a bug and keeps its
+    traceback. Modules of the current directory can be imported, for what is named as module:function.
     """
+    run_checked(lambda: main(read_options(config, description or config.__doc__ or "", defaults)))
+
+
+def run_checked(call: Callable[[], None]) -> None:
+    """Call what a command line does, as `run_command` says of errors."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what a terminal can't show is no error
             stream.reconfigure(errors="backslashreplace")
-    about = inspect.cleandoc(description)
-    if defaults is None:
-        options = tyro.cli(config, description=about)
-    else:
-        options = tyro.cli(config, description=about, default=defaults(sys.argv[1:]))
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # as `python -m` does, for installed commands too
     try:
-        main(options)
+        call()
     except (ValueError, OSError) as error:
         print(f"error: {sentence_of(error)}", file=sys.stderr)
         sys.exit(2)
@@ -44,8 +50,45 @@ def run_command(
         sys.exit(130)
 
 
+def read_options(
+    config: type[Config],
+    description: str,
+    defaults: Callable[[Sequence[str]], Config] | None = None,
+    arguments: Sequence[str] | None = None,
+) -> Config:
+    """The options of the command line, or of `arguments`, as `config`; its own checks raise as they do.
+
+    tyro shows a ValueError of a dataclass in a box of its own, so it reads one without checks.
+    """
+    about = inspect.cleandoc(description)
+    if not hasattr(config, "__post_init__"):
+        whole: dict[str, Any] = {} if defaults is None else {"default": defaults(arguments or sys.argv[1:])}
+        return tyro.cli(config, description=about, args=arguments, **whole)
+    unchecked: Any = dataclasses.make_dataclass(
+        config.__name__,
+        (),
+        bases=(config,),
+        frozen=True,
+        namespace={"__post_init__": lambda self: None, "__doc__": config.__doc__},
+    )
+    names = [field.name for field in dataclasses.fields(unchecked)]
+    filled: dict[str, Any] = {}
+    if defaults is not None:
+        default = defaults(arguments or sys.argv[1:])
+        filled = {"default": unchecked(**{name: getattr(default, name) for name in names})}
+    options = tyro.cli(unchecked, description=about, args=arguments, **filled)
+    return config(**{name: getattr(options, name) for name in names})
+
+
 def sentence_of(error: Exception) -> str:
     """One line: what the operating system says, without its number; other errors are sentences already."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return " ".join(str(error).split())
+
+
+def choose_device() -> str:
+    """A graphics card where there is one."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -7,36 +7,36 @@ import csv
 import json
 import os
 import platform
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from fins.store import library_versions
+from fins.data.store import library_versions
 
 CONFIG, RESULT, HISTORY = "config.json", "result.json", "history.csv"
+FORMAT = 2  # of config.json; version 0.1 wrote none
+
+RunStatus = Literal["new", "unfinished", "finished"]
 
 
-Known = Literal["new", "unfinished", "finished"]
+def find_run(folder: Path, config: Mapping[str, Any], free: Sequence[str]) -> RunStatus:
+    """What a folder holds of a run: nothing, the run half done or of another length, or its result.
 
-
-def look_up_run(folder: Path, config: Mapping[str, Any], free: Sequence[str]) -> Known:
-    """What a folder knows of a run: nothing, the run half done or of another length, or its result.
-
-    free : keys in which the run of before may differ (how long)
-    Raises ValueError if the folder holds a run of another configuration, or other files. Nothing is written.
+    free : keys in which the run of before may differ (how long); a key that one of both lacks counts as None
+    Raises ValueError if the folder holds a run of another configuration, one that this version can't read,
+    or other files. Nothing is written.
     """
-    known = folder / CONFIG
-    config = json.loads(json.dumps(config))
-    if known.exists():
-        before = read_json(known).get("config")
-        if not isinstance(before, dict):
-            raise ValueError(f"{known} is no configuration of a run: choose another --out")
-        other = [key for key in config if key not in free and config[key] != before.get(key)]
+    if (folder / CONFIG).exists():
+        before = read_config(folder)
+        here = json.loads(json.dumps(config))
+        differing = [key for key in {**here, **before} if here.get(key) != before.get(key)]
+        other = [key for key in differing if key not in free]
         if other:
-            differences = ", ".join(f"{key} {before.get(key)} there, {config[key]} here" for key in other)
+            differences = ", ".join(f"{key} {before.get(key)} there, {here.get(key)} here" for key in other)
             raise ValueError(f"{folder} holds another run ({differences}): choose another --out")
-        if config != before:
+        if differing:
             return "unfinished"
         return "finished" if (folder / RESULT).exists() else "unfinished"
     if folder.is_dir() and any(path.suffix != ".partial" for path in folder.iterdir()):
@@ -44,41 +44,79 @@ def look_up_run(folder: Path, config: Mapping[str, Any], free: Sequence[str]) ->
     return "new"
 
 
-def begin_run(folder: Path, config: Mapping[str, Any]) -> None:
+def read_config(folder: Path) -> dict[str, Any]:
+    """The configuration of a run; ValueError if there is none, or none that this version can read."""
+    content = read_json(folder / CONFIG)
+    config = content.get("config")
+    if not isinstance(config, dict):
+        raise ValueError(f"{folder / CONFIG} is no configuration of a run: choose another --out")
+    written = content.get("format", 1)
+    is_fin = "closed_form" in config  # FINs are stored as they were
+    if written == 1 and not is_fin:
+        raise ValueError(
+            f"{folder} was written by version 0.1, whose classifiers this version can't read: make it again "
+            "by the command in its README.md; its stores stay as they are"
+        )
+    if written not in (1, FORMAT):
+        raise ValueError(f"{folder} was written by a later version: install that one to read it")
+    return config
+
+
+def start_run(folder: Path, config: Mapping[str, Any]) -> None:
     """Write a run's configuration into its folder; an earlier result no longer counts."""
     machine = {"cpus": os.cpu_count(), "machine": platform.machine(), "system": platform.system()}
     (folder / RESULT).unlink(missing_ok=True)  # first: killed in between, it would be another run's
-    write_json(folder / CONFIG, {"config": config, "versions": library_versions(), **machine})
+    content = {"format": FORMAT, "config": config, "versions": library_versions(), **machine}
+    write_json(folder / CONFIG, content)
 
 
 @contextlib.contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Make a folder and hold it for this process; ValueError if another one works there.
+def locked(folder: Path) -> Iterator[None]:
+    """Make a folder and lock it for this process; what it made and left empty is removed again.
 
     The lock is the system's: it ends with the process, however that ends, and leaves no file.
+    Raises ValueError if another process works there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    descriptor = _lock(folder)
+    try:
+        yield
+    finally:
+        for path in made:  # the innermost first
+            with contextlib.suppress(OSError):  # it holds something
+                path.rmdir()
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _lock(folder: Path) -> int | None:
+    """An open descriptor of a folder that exists and is locked; None on a system without such locks."""
     try:
         import fcntl
-    except ImportError:  # a system without such locks
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
+    except ImportError:
+        folder.mkdir(parents=True, exist_ok=True)
+        return None
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:  # who had made it has just removed it
+            continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
+            os.close(descriptor)
             busy = f"another process is at work in {folder}: wait for it, or choose another --out"
             raise ValueError(busy) from error
-        yield
-    finally:
-        os.close(descriptor)
+        if folder.exists() and os.path.samestat(os.fstat(descriptor), folder.stat()):
+            return descriptor
+        os.close(descriptor)  # removed in between
 
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a text file that is either the old one or the new one, never half of it."""
     partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text)
+    partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)
 
 
@@ -90,7 +128,7 @@ def write_json(path: Path, content: object) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """ValueError in one sentence for a file that is missing or no JSON object."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ValueError(f"{path} is missing: is the run finished?") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -112,22 +150,17 @@ def write_history(path: Path, rows: Sequence[Any], kind: type) -> None:
     os.replace(partial, path)
 
 
-def name_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """R² rows by a name for people: corpus and part, and the store where these don't tell two rows apart."""
-    named = {}
-    for row in rows:
-        corpus, part = row["corpus"], row["part"]
-        name = "all corpora" if corpus == "all" else corpus
-        stem = Path(row["store"]).stem
-        stems = [
-            Path(other["store"]).stem for other in rows if (other["corpus"], other["part"]) == (corpus, part)
-        ]
-        if len(stems) > 1:
-            name += f" ({stem})" if stems.count(stem) == 1 else f" ({row['store']})"
-        named[f"{name}, {part}"] = row
-    return named
-
-
-def held_out(rows: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Of these, the rows of windows that training never saw."""
-    return {name: row for name, row in name_rows(rows).items() if row["part"] in ("test", "all")}
+def as_command(module: str, config: Any) -> str:
+    """The command line that gives these options: those that aren't the defaults, as a shell takes them."""
+    words = ["python", "-m", module]
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if value == field.default:
+            continue
+        flag = f"--{field.name.replace('_', '-')}"
+        if isinstance(value, bool):
+            words.append(flag if value else flag.replace("--", "--no-", 1))
+        else:
+            several = value if isinstance(value, tuple | list) else (value,)
+            words += [flag, *(str(word) for word in several)]
+    return shlex.join(words)

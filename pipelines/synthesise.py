@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
 from fins.command import run_command
-from fins.synthetic import N_SENTENCES, N_SPEAKERS, N_TAKES, write_corpus
+from fins.data.synthetic.synthesiser import N_SENTENCES, N_SPEAKERS, N_TAKES, write_corpus
+from fins.progress import TqdmWatch
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ def main(config: SynthesiseConfig) -> None:
         n_sentences=config.n_sentences,
         n_takes=config.n_takes,
         seed=config.seed,
-        progress=partial(tqdm, unit=" utterances"),
+        watch=TqdmWatch(),
     )
     print(f"{len(paths)} synthetic utterances are in {config.out}")
 

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
-from fins.audio import SAMPLE_RATE, WINDOW, Signal, quantise, read_audio
-from fins.store import EMOTIONS, Recording, Utterance, write_store
+from data_manifests.labels import EMOTIONS
+from data_manifests.manifest import Utterance
+from fins.audio import WINDOW, Signal, quantise, read_audio
+from fins.data.store import Recording, write_store
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -36,6 +37,20 @@ def corpora() -> Path:
     return Path(folder)
 
 
+def write_tree(root: Path, *paths: str) -> Path:
+    """Files that differ in size, so that none is another's duplicate; none of them is audio inside."""
+    for index, path in enumerate(paths):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(b"x" * (index + 1))
+    return root
+
+
+def write_table(root: Path, *lines: str) -> Path:
+    """A CSV of these lines, as spreadsheets save it."""
+    (root / "table.csv").write_text("\n".join(lines) + "\n", encoding="utf-8-sig")
+    return root / "table.csv"
+
+
 def make_signal(seed: int, n_samples: int = 12_000) -> Signal:
     """Noise whose loudness and colour wander, between stretches of digital silence."""
     rng = np.random.default_rng(seed)
@@ -45,21 +60,6 @@ def make_signal(seed: int, n_samples: int = 12_000) -> Signal:
     noise = rng.standard_normal(n_samples)
     mixed = envelope * (tone + rng.uniform(0.05, 1) * noise) / 3
     return mixed.clip(-1, 1).astype(np.float32)
-
-
-def pitch_by_delays(windows: NDArray) -> NDArray:
-    """(n, 2048) → (n, 96): the closed form of pitch by products of each window with itself delayed."""
-    hann = np.hanning(WINDOW + 1)[:-1]
-    spectra = np.fft.fft(np.asarray(windows, np.float64) * hann)
-    spectra[:, [0, 1, -1]] = 0
-    hertz = np.fft.fftfreq(WINDOW, 1 / SAMPLE_RATE)
-    columns = []
-    for pitch in [np.inf, *np.geomspace(65, 500, 96)]:
-        delayed = (np.fft.ifft(spectra * np.exp(-2j * np.pi * hertz / pitch))).real
-        hann_delayed = np.fft.ifft(np.fft.fft(hann) * np.exp(-2j * np.pi * hertz / pitch)).real
-        columns.append((np.fft.ifft(spectra).real * delayed).sum(axis=1) / (hann * hann_delayed).sum())
-    power = columns[0] + 1e-10
-    return np.stack(columns[1:], axis=1) / power[:, None]
 
 
 def make_recordings(n: int, corpus: str = "made", n_speakers: int = 4) -> list[Recording]:
@@ -112,10 +112,10 @@ def real_store(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def runs_here() -> Iterator[None]:
     """The runs of a comparison or of folds in this process, which needn't start first."""
-    from pipelines import several
+    from ser_heads.experiments import parallel as several
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(several, "make_apart", lambda job, workers: job.make())
+        patched.setattr(several, "make_apart", lambda job, *rest: job.make())
         yield
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from ser_heads.attention import (
+from ser_heads.layers.masked import (
     AttentiveStatistics,
     MaskedBatchNorm,
     MaskedGru,

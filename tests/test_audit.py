@@ -8,20 +8,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import soxr
 from conftest import make_recordings, make_signal
 from numpy.typing import NDArray
 
-import pipelines.audit as audits
-import pipelines.train as train
+from data_manifests.labels import EMOTIONS
 from fins.audio import cut_windows
+from fins.data import audit as auditing
+from fins.data.audit import KINDS, AuditConfig, Finding
+from fins.data.protocols import Division, divide
+from fins.data.same_sound import correlation, find_alike, fingerprint
+from fins.data.splits import read_split
+from fins.data.store import Recording, Store, to_amplitude, write_store
+from fins.data.table import UtteranceTable
 from fins.features import compute_features
-from fins.store import EMOTIONS, Recording, Store, to_amplitude, write_store
-from pipelines.audit import KINDS, AuditConfig, audit
-from pipelines.fingerprints import correlation, find_alike, fingerprint
-from pipelines.results import read_split
-from ser_heads.data import UtteranceTable
+from pipelines import audit as audits
 
 Rows = dict[str, NDArray]
 
@@ -79,6 +82,11 @@ LEAKS = {
     copy_that_tests: {"copies"},
     copy_of_what_tests: {"copies"},
 }
+
+
+def audit(rows: Rows, alike: list[tuple[int, int]] | None = None, *promise: str) -> list[Finding]:
+    """Of a table that may lack the column of the corpus, as if all were of one."""
+    return auditing.audit(pd.DataFrame({"corpus": "", **rows}), alike, promise)
 
 
 def test_a_clean_split_is_clean() -> None:
@@ -144,7 +152,7 @@ def test_silence_and_short_sounds_are_like_nothing() -> None:
 @pytest.mark.corpora
 def test_the_known_pair_of_ravdess_is_found_and_nothing_else(real_store: Path) -> None:
     with Store(real_store) as store:
-        from pipelines.fingerprints import fingerprints
+        from fins.data.same_sound import fingerprints
 
         pairs = find_alike(list(fingerprints([store])), lambda row: to_amplitude(store.signal(row)))
         same = {
@@ -173,8 +181,8 @@ def test_an_audit_of_stores(small_store: Path, leaky_store: Path, tmp_path: Path
         out = tmp_path / f"{store.stem}{seed}"
         audits.main(AuditConfig(store=(store,), seed=seed, out=out))
         result = json.loads((out / "audit.json").read_text())
-        table = UtteranceTable([store], trimmed=False)
-        parts = read_split(out / "split.csv", table)
+        table = UtteranceTable([store])
+        parts = read_split(out / "split.csv", table.rows)
         part_of = {row: part for part, rows in parts.items() for row in rows}
         across = store == leaky_store and part_of[0] != part_of[40]
         assert result["verdict"] == ("leaks" if across else "clean")
@@ -189,10 +197,9 @@ def test_a_split_that_was_saved_is_the_split_again(small_store: Path, tmp_path: 
     audits.main(AuditConfig(store=(small_store,), protocol="random", seed=5, out=tmp_path / "audit"))
     saved = tmp_path / "audit" / "split.csv"
     table = UtteranceTable([small_store])
-    asked = train.TrainConfig(store=(small_store,), protocol="random", seed=5)
-    for part, rows in train.divide(table, asked).items():
-        np.testing.assert_array_equal(read_split(saved, table)[part], rows)
-        again = train.divide(table, train.TrainConfig(store=(small_store,), split=saved))
+    for part, rows in divide(table.rows, Division("random"), 5).items():
+        np.testing.assert_array_equal(read_split(saved, table.rows)[part], rows)
+        again = divide(table.rows, Division(split=saved))
         np.testing.assert_array_equal(again[part], rows)
     rows = list(csv.reader(saved.open()))
     faults = {
@@ -206,7 +213,7 @@ def test_a_split_that_was_saved_is_the_split_again(small_store: Path, tmp_path: 
         with (tmp_path / "split.csv").open("w", newline="") as file:
             csv.writer(file).writerows(changed)
         with pytest.raises(ValueError, match=reason):
-            read_split(tmp_path / "split.csv", table)
+            read_split(tmp_path / "split.csv", table.rows)
 
 
 def test_a_manifest_alone(tmp_path: Path) -> None:
@@ -220,7 +227,10 @@ def test_a_manifest_alone(tmp_path: Path) -> None:
     audits.main(AuditConfig(manifest=path, out=tmp_path / "out"))
     result = json.loads((tmp_path / "out" / "audit.json").read_text())
     assert result["leaks"] == ["speakers"] and "alike" not in result["looked_for"]
-    for text, reason in (("utterance,speaker\na,b\n", "lacks the column emotion"), ("", "lacks the column")):
+    for text, reason in (
+        ("utterance,speaker\na,b\n", "lacks the column emotion"),
+        ("", "is empty: an audit needs"),
+    ):
         path.write_text(text)
         with pytest.raises(ValueError, match=reason):
             audits.main(AuditConfig(manifest=path))

@@ -1,132 +1,393 @@
-"""Every model by one sweep: gradients, padding, length, saving, loading; and the parts of the classifier."""
+"""Every model by one sweep over MODELS, of plain waveforms: gradients, padding, length, silence, saving,
+loading, exporting; and the parts of this package's own classifiers."""
 
 from __future__ import annotations
 
-import tempfile
-from functools import cache
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import librosa
 import numpy as np
 import pytest
 import torch
 from conftest import make_signal
+from numpy.typing import NDArray
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 import fins
-from fins.audio import cut_windows, quantise
-from fins.features import FEATURES, compute_features
+from fins.audio import SAMPLE_RATE, cut_windows
+from fins.features import STORED, compute_features
 from fins.networks import count_parameters
-from fins.store import EMOTIONS, Recording, Utterance, write_store
-from ser_heads.attention import mask_until
-from ser_heads.augmentation import Augmentation
-from ser_heads.base import UtteranceModel
-from ser_heads.classifier import Classifier, Melody, Removed, Scaling, SpectrumStem
-from ser_heads.data import Batch, UtteranceTable, count_frames, pad
-from ser_heads.fin_branch import FinBranch
-from ser_heads.models import ModelConfig, ModelName, Pretraining, build_model, load_model, save_model
-from ser_heads.training import Feed, Options
+from ser_heads.frontends import FrameBatch
+from ser_heads.frontends.fins import FinFrontEnd, Pretraining, closed_forms
+from ser_heads.frontends.waveform import Trim, count_frames
+from ser_heads.layers.frame_norm import FrameNorm, Removed, VoicingAndPitch
+from ser_heads.layers.masked import mask_until
+from ser_heads.layers.temporal_head import SpectrumStem
+from ser_heads.model import SerModel
+from ser_heads.models import MODELS, create, list_models, load, save_model
+from ser_heads.training.recipe import Recipe
 
-SECOND = 22_050
-CONFIGS = {
-    **{name: ModelConfig(name) for name in get_args(ModelName)},
-    "feature_cnn on FINs": ModelConfig("feature_cnn", fins=("zcr", "rms", "chroma")),
-    "fin without a spectrum": ModelConfig("fin", fins=("rms", "chroma")),
-    "fin, pruned": ModelConfig("fin", fins=("mfcc_pruned", "rms")),
-    "fin on closed forms": ModelConfig("fin", pretraining="closed_form"),
-    "fin of random FINs": ModelConfig("fin", fins=("mel", "rms"), pretraining="none"),
-    "fin of shuffled bands": ModelConfig("fin", fins=("mel",), pretraining="permuted"),
-    "wavelet, each band its own": ModelConfig("wavelet", depth=3, sharing="node", share_bands=False),
-    "wavelet_packet_net, each band its own": ModelConfig(
-        "wavelet_packet_net", wavelet="db10", depth=2, sharing="level", share_bands=False
-    ),
+LABELS = ("bored", "stressed", "relaxed")
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    **{name: (name, {}) for name in MODELS},
+    "feature_cnn on FINs": ("feature_cnn", {"fins": ("mel", "rms", "zcr", "chroma", "mfcc")}),
+    "feature_cnn on some FINs": ("feature_cnn", {"fins": ("chroma", "zcr", "pitch")}),
+    "fin without a spectrum": ("fin", {"fins": ("rms", "chroma")}),
+    "fin, pruned": ("fin", {"fins": ("mfcc_pruned", "rms")}),
+    "fin on closed forms": ("fin", {"pretraining": "closed_form"}),
+    "fin of random FINs": ("fin", {"fins": ("mel", "rms"), "pretraining": "none"}),
+    "fin of shuffled bands": ("fin", {"fins": ("mel",), "pretraining": "permuted"}),
+    "wavelet, each band its own": ("wavelet", {"depth": 3, "sharing": "node", "share_bands": False}),
 }
+EXPORTED: dict[str, tuple[str, dict[str, Any]]] = {
+    **{name: (name, {}) for name in ("fin", "fin_wavelet", "raw_cnn", "cnn_transformer")},
+    "wavelet": ("wavelet", {"depth": 2}),
+    "feature_cnn": ("feature_cnn", {"fins": ("mel", "rms", "zcr", "chroma", "mfcc")}),
+}
+BY_GRADIENT = [name for name, (model, _) in CASES.items() if MODELS[model].fit is None]
 
 
-FOLDER = tempfile.TemporaryDirectory()
-
-
-@cache
-def table_of(*signals: bytes) -> UtteranceTable:
-    """A store of some int16 signals, of each emotion in turn."""
-    path = Path(FOLDER.name) / f"{abs(hash(signals))}.h5"
-    recordings = []
-    for number, signal in enumerate(signals):
-        row = Utterance(f"{number}", f"{number}.wav", "made", f"s{number}", EMOTIONS[number % 8], "1")
-        recordings.append(Recording(row, np.frombuffer(signal, np.int16), f"sha{number}"))
-    write_store(path, recordings)
-    return UtteranceTable([path], trimmed=False)
-
-
-def feed_of(model: UtteranceModel, *signals: np.ndarray) -> Feed:
-    return Feed(model, table_of(*(quantise(signal)[0].tobytes() for signal in signals)))
-
-
-def batch_of(model: UtteranceModel, *signals: np.ndarray) -> Batch:
-    """Signals through a store, as training and evaluation bring them."""
-    return feed_of(model, *signals).batch(range(len(signals)), [0] * len(signals))
-
-
-def built(name: str, seed: int = 0) -> tuple[UtteranceModel, list[dict]]:
-    """A model with random weights, or fitted to noise if it has no gradient."""
+def made(name: str, seed: int = 0, cases: dict[str, tuple[str, dict[str, Any]]] = CASES) -> SerModel:
     torch.manual_seed(seed)
-    model, headers = build_model(CONFIGS[name])
-    if not model.by_gradient:
-        feed = feed_of(model, *(make_signal(seed, 20_000) for seed in range(24)))
-        model.fit(feed, {"train": np.arange(16), "validation": np.arange(16, 24)}, Options(copies=0))
-    return model, headers
+    model, options = cases[name]
+    return create(model, LABELS, **options)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+def batch_of(*signals: NDArray[np.float32] | Tensor) -> tuple[Tensor, Tensor]:
+    """Signals side by side, and their lengths."""
+    rows = [torch.as_tensor(signal) for signal in signals]
+    return pad_sequence(rows, batch_first=True), torch.tensor([len(row) for row in rows])
+
+
+def loud(seed: int, n: int) -> NDArray[np.float32]:
+    """Noise that passes thresholds, which let next to nothing through at first."""
+    return 0.3 * np.random.default_rng(seed).standard_normal(n).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", BY_GRADIENT)
 def test_every_parameter_gets_a_gradient(name: str) -> None:
-    model = built(name)[0].train()
-    # thresholds let next to nothing through at first; loud noise passes them
-    signals = [
-        0.3 * np.random.default_rng(i).standard_normal(SECOND + 3_000 * i).astype(np.float32)
-        for i in range(4)
-    ]
-    logits, targets = model(batch_of(model, *signals))
-    assert logits.shape == targets.shape == (4, 8)
-    assert model.by_gradient == any(True for _ in model.parameters())
-    if not model.by_gradient:
-        return
-    torch.nn.functional.cross_entropy(logits, targets).backward()
+    model = made(name).train()
+    logits = model(*batch_of(*(loud(seed, 12_000 + 3_000 * seed) for seed in range(4))))
+    assert logits.shape == (4, len(LABELS))
+    torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1, 2, 0])).backward()
     without = [
-        its
-        for its, parameter in model.named_parameters()
+        name
+        for name, parameter in model.named_parameters()
         if parameter.grad is None or not parameter.grad.isfinite().all() or not parameter.grad.any()
     ]
     assert not without
+    assert count_parameters(model) == model.n_parameters()
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", CASES)
 def test_padding_changes_nothing(name: str) -> None:
-    model = built(name)[0].train()
-    lengths = (2_205, 7_000, SECOND, 3 * SECOND, 777)
+    model = made(name).train()
+    lengths = (2_205, 7_000, SAMPLE_RATE, 3 * SAMPLE_RATE, 777)
     signals = [make_signal(seed, length) for seed, length in enumerate(lengths)]
-    for _ in range(3):  # running means and deviations that aren't 0 and 1
-        model(batch_of(model, *signals))
-    model.eval()
+    waveform, n_samples = batch_of(*signals)
     with torch.no_grad():
-        together = model(batch_of(model, *signals))[0]
+        for _ in range(3):  # running means and deviations that aren't 0 and 1
+            model(waveform, n_samples)
+        model.eval()
+        longer = torch.nn.functional.pad(waveform, (0, 5_000))
+        together = model(longer, n_samples)
         for place, signal in enumerate(signals):
-            alone = model(batch_of(model, signal))[0]
+            alone = model(torch.from_numpy(signal)[None])
             torch.testing.assert_close(together[place], alone[0], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "fin_wavelet"])
+def test_a_minute_is_no_problem(name: str) -> None:
+    model = made(name).eval()
+    signals = [make_signal(0, 60 * SAMPLE_RATE), make_signal(1, SAMPLE_RATE // 10)]
+    with torch.no_grad():
+        together = model(*batch_of(*signals))
+        alone = model(*batch_of(signals[1]))
+    torch.testing.assert_close(together[1:], alone, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_silence_has_logits_and_gradients(name: str) -> None:
+    model = made(name).train()
+    silence = np.zeros(5_000, np.float32)
+    logits = model(*batch_of(silence, make_signal(0, 6_000), silence))
+    assert logits.isfinite().all()
+    if logits.requires_grad:
+        logits.square().sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_saved_model_gives_the_same(name: str, tmp_path: Path) -> None:
+    model = made(name, seed=1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.01)
+        model.temperature.fill_(1.5)
+    save_model(tmp_path / "weights.safetensors", model, card={"about": "a test"})
+    loaded = load(tmp_path)  # as a run's folder
+    assert not loaded.training and loaded.layout == model.layout
+    assert (loaded.name, loaded.options, loaded.labels) == (model.name, model.options, LABELS)
+    assert model.state_dict().keys() == loaded.state_dict().keys()
+    batch = batch_of(make_signal(0), make_signal(1))
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(*batch), model.eval()(*batch), rtol=0, atol=0)
+    assert float(loaded.temperature) == 1.5
+    save_model(tmp_path / "again.safetensors", loaded)  # what it was made of isn't lost
+    assert load(tmp_path / "again.safetensors").options == model.options
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_layout_is_that_of_the_frames(name: str) -> None:
+    """Noise goes into powers, and what is masked or stretched lies among the columns that the head takes."""
+    model = made(name).eval()
+    with torch.no_grad():
+        frames = model.frontend(*model.trim(*batch_of(loud(0, 30_000), loud(1, 9_000))))
+        normal = model.norm(frames)
+    layout, n_columns = model.layout, normal.values.shape[2]
+    assert frames.values.shape[2] == model.frontend.n_columns
+    assert frames.values.dtype == torch.float32 and frames.lengths.dtype == torch.int64
+    assert int(frames.lengths.min()) >= 1 and int(frames.lengths.max()) <= frames.values.shape[1]
+    there = mask_until(frames.lengths, frames.values.shape[1])
+    assert (normal.values[~there] == layout.fill).all()
+    for columns in (*layout.levels, *layout.spectra):
+        assert 0 <= columns.start <= columns.stop <= n_columns
+    if layout.powers is not None:
+        assert (frames.values[..., layout.powers] >= 0).all()
+        assert layout.powers.stop - layout.powers.start == 128
+    if layout.n_frames is not None:
+        assert normal.values.shape[1] == layout.n_frames
+
+
+def test_the_layout_of_this_packages_own() -> None:
+    """mel, rms, zcr, pitch: 226 columns, 133 after the norm; 32 of the wavelet packet behind them."""
+    layout = made("fin_wavelet").layout
+    assert layout.powers == slice(0, 128)
+    assert layout.levels == (slice(0, 128), slice(128, 129)) and layout.spectra == (slice(0, 128),)
+    assert made("fin without a spectrum").layout.powers is None
+    assert made("wavelet").layout.spectra == made("wavelet").layout.levels == ()
+
+
+def test_entries() -> None:
+    assert list_models().keys() == MODELS.keys()
+    for name, entry in MODELS.items():
+        assert entry.name == name and entry.about == list_models()[name] and entry.source
+        assert isinstance(entry.recipe, Recipe) and entry.options() == entry.options()
+        assert create(name, ["no", "yes"]).head is not None
+
+
+def test_torch_is_imported_when_a_model_is_asked_for() -> None:
+    code = "import sys, ser_heads; assert 'torch' not in sys.modules; ser_heads.list_models(); "
+    code += "assert 'torch' in sys.modules; print(*dir(ser_heads))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {"create", "load", "list_models"} <= set(result.stdout.split())
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        import ser_heads
+
+        ser_heads.nothing  # noqa: B018
+
+
+def test_a_model_that_cant_be_exported_says_why() -> None:
+    reasons = {name: create(name, LABELS).frontend.why_not_exported for name in MODELS}
+    assert {name for name, why in reasons.items() if not why} == EXPORTED.keys() - {"feature_cnn"}
+    assert all(len(why.split()) > 3 for why in reasons.values() if why)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
+@pytest.mark.parametrize("name", EXPORTED)
+def test_an_exported_graph_takes_any_batch_and_length(name: str) -> None:
+    """Lengths are odd and even, on and off the grid of windows, from a window on."""
+    patches = pytest.importorskip("torch.export._patches")
+    model = made(name, cases=EXPORTED).eval()
+    assert model.frontend.why_not_exported == ""
+    batch, n = torch.export.Dim("batch", max=1024), torch.export.Dim("n", min=2048, max=1 << 24)
+    waveform, lengths = batch_of(make_signal(0, 30_001), make_signal(1, 12_345), make_signal(2, 2_205))
+    with patches.register_gru_while_loop_decomposition():  # as torch.onnx does
+        program = torch.export.export(
+            model,
+            (waveform, lengths),
+            dynamic_shapes={"waveform": {0: batch, 1: n}, "lengths": {0: batch}},
+            strict=False,
+            prefer_deferred_runtime_asserts_over_guards=True,
+        )
+    graph = program.module()
+    for sizes in ((2_048,), (2_049, 500), (3_071, 2_560), (44_100,), (30_000, 1, 22_050, 9_999, 30_000)):
+        waveform, lengths = batch_of(*(make_signal(seed, size) for seed, size in enumerate(sizes)))
+        with torch.no_grad():
+            torch.testing.assert_close(
+                graph(waveform, lengths), model(waveform, lengths), atol=1e-5, rtol=1e-5
+            )
+
+
+@pytest.mark.parametrize("n_imitated", range(6))
+def test_each_feature_of_the_published_head_is_computed_or_imitated(n_imitated: int) -> None:
+    torch.manual_seed(0)
+    computed = create("feature_cnn", LABELS).eval()
+    some = create("feature_cnn", LABELS, fins=STORED[::-1][:n_imitated]).eval()
+    some.head.load_state_dict(computed.head.state_dict())
+    with torch.no_grad():
+        first, second = (
+            model(*batch_of(make_signal(0), make_signal(1, 5_000))) for model in (computed, some)
+        )
+    # zcr and rms are within 1e-3 of what their FINs give
+    torch.testing.assert_close(first, second, atol=1e-3, rtol=1e-3)
+    parts = some.frontend.parts
+    assert [part.keep for part in parts] == [True] * len(parts)
+    assert len(list(some.frontend.pretrained())) == len(list(some.frontend.parameters()))
+    assert sum(part.learns() for part in parts) == (n_imitated > 0)
+
+
+def test_frozen_fins_and_closed_forms_give_the_same_and_others_dont() -> None:
+    batches = [batch_of(make_signal(seed, 40_000)) for seed in range(4)]
+    frames = {}
+    for pretraining in get_args(Pretraining):
+        model = create("fin", LABELS, fins=("mel",), pretraining=pretraining)
+        with torch.no_grad():
+            outputs = [model.frontend(*model.trim(*batch)) for batch in batches]
+            model.norm.calibrate(outputs)
+            frames[pretraining] = torch.cat([model.norm(each).values for each in outputs], dim=1)
+    torch.testing.assert_close(frames["closed_form"], frames["imitation"], rtol=1e-3, atol=1e-3)
+    for other in ("permuted", "none"):
+        assert (frames[other] - frames["imitation"]).abs().mean() > 0.1
+
+
+def test_files_that_are_no_model(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"there is no classifier .*none"):
+        load(tmp_path / "none.safetensors")
+    with pytest.raises(ValueError, match="no classifier of this version"):
+        load(Path(fins.__file__).with_name("weights") / "rms.safetensors")
+    path = tmp_path / "weights.safetensors"
+    save_model(path, create("feature_cnn", LABELS))
+    with safe_open(path, "pt") as file:
+        header = file.metadata()
+    tensors = load_file(path)
+    save_file(tensors, path, {"header": '{"config": {"model": "fin"}, "fins": [], "emotions": ["sad"]}'})
+    with pytest.raises(ValueError, match=r"version 0\.1, whose classifiers .*: make it again by"):
+        load(tmp_path)
+    del tensors["head.norm.weight"]
+    save_file(tensors, path, header)
+    with pytest.raises(ValueError, match="no classifier of this version"):
+        load(path)
+    path.write_bytes(path.read_bytes()[:1_000])
+    with pytest.raises(ValueError, match="truncated"):
+        load(path)
+
+
+@dataclass(frozen=True)
+class Wrong:
+    model: str
+    message: str
+    options: dict[str, Any] = field(default_factory=dict)
+    labels: Any = LABELS
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        Wrong("fin", "needs at least one FIN", {"fins": ()}),
+        Wrong("fin", "two FINs imitate mfcc", {"fins": ("mfcc", "mfcc_pruned")}),
+        Wrong("fin", "two FINs imitate mel", {"fins": ("mel", "mel"), "pretraining": "closed_form"}),
+        Wrong("fin", "missing", {"fins": ("nowhere",)}),
+        Wrong("fin", "bins can be shuffled", {"fins": ("rms",), "pretraining": "permuted"}),
+        Wrong("fin", "no feature 'nothing'", {"fins": ("nothing",), "pretraining": "closed_form"}),
+        Wrong("fin", "--pretraining is one of imitation", {"pretraining": "all"}),
+        Wrong("fin_wavelet", "--removed is one of level", {"removed": "all"}),
+        Wrong("fin", "fin has no option depth: its own are fins, pretraining, removed", {"depth": 3}),
+        Wrong("wavelet", "wavelet has no option fins: its own are wavelet, depth", {"fins": ("rms",)}),
+        Wrong("wavelet", "1 to 10", {"depth": 11}),
+        Wrong("fin_wavelet", "knows no discrete wavelet", {"wavelet": "sin"}),
+        Wrong("feature_cnn", "--pretraining is one of imitation", {"pretraining": "closed_form"}),
+        Wrong("resnet", "the known ones are fin, wavelet"),
+        Wrong("fin", "two labels or more", labels=["one"]),
+        Wrong("fin", "two labels or more", labels=["one", "one"]),
+        Wrong("fin", "a list of words", labels="angry"),
+    ],
+    ids=lambda wrong: f"{wrong.model}: {wrong.message}",
+)
+def test_models_that_cant_be(wrong: Wrong) -> None:
+    with pytest.raises(ValueError, match=wrong.message):
+        create(wrong.model, wrong.labels, **wrong.options)
+
+
+@pytest.mark.parametrize(
+    ("waveform", "lengths", "message"),
+    [
+        (torch.zeros(30), None, r"the shape \(batch, n_samples\)"),
+        (torch.zeros(2, 0), None, r"the shape \(batch, n_samples\)"),
+        (torch.zeros(2, 30), [30], r"lengths have the shape \(2,\)"),
+        (torch.zeros(2, 30), [30, 0], "1 to 30 samples here, got 0 to 30"),
+        (torch.zeros(2, 30), [31, 2], "1 to 30 samples here, got 2 to 31"),
+    ],
+)
+def test_waveforms_that_cant_be(waveform: Tensor, lengths: list[int] | None, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        made("fin without a spectrum")(waveform, None if lengths is None else torch.tensor(lengths))
+
+
+def test_sizes() -> None:
+    for name in ("fin", "wavelet", "fin_wavelet"):
+        assert count_parameters(made(name)) < 1_000_000
+    # by the layers of the publication: 162 averages, two pools of 8 leave 2 places of 64
+    shapes = [(1, 256), (256, 256), (256, 128), (128, 128), (128, 128), (128, 128), (128, 64), (64, 64)]
+    convolutions = sum(8 * n_in * n_out + n_out for n_in, n_out in shapes)
+    norms = 2 * (162 + 256 + 128)
+    assert count_parameters(made("feature_cnn")) == convolutions + norms + (128 + 1) * len(LABELS)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_trim_is_that_of_each_recording_by_numpy(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    signals = []
+    for n in rng.integers(1, 30_000, size=6):
+        signal = make_signal(seed, int(n)) + 1e-5 * rng.standard_normal(n)
+        edge = int(n) // 4
+        signal[:edge] *= 10 ** rng.uniform(-3, 0)
+        signal[-edge:] *= 10 ** rng.uniform(-3, 0)
+        signals.append((signal + rng.choice([0, 1e-4, 0.1])).astype(np.float32))
+    signals.append(np.zeros(5_000, np.float32))
+    trimmed, lengths = Trim()(*batch_of(*signals))
+    assert trimmed.shape[1] == lengths.max()
+    for row, n, signal in zip(trimmed.numpy(), lengths.tolist(), signals, strict=True):
+        mean = signal.mean(dtype=np.float64)
+        centred = signal - mean if abs(mean) > 0.05 * signal.std(dtype=np.float64) else signal
+        whole = np.pad(centred, (0, max(0, 2_048 - len(signal))))
+        energy = np.square(cut_windows(whole.astype(np.float32)).astype(np.float64)).sum(axis=1)
+        loud_enough = np.flatnonzero(
+            10 * np.log10(energy + 1e-300) >= 10 * np.log10(energy.max() + 1e-300) - 45
+        )
+        first, last = loud_enough[0] * 512, loud_enough[-1] * 512 + 2_048
+        expected = whole[first:last] if len(signal) > 2_048 else whole
+        np.testing.assert_allclose(row[:n], expected, atol=1e-6)
+        assert not row[n:].any()
+
+
+def test_without_a_trim_recordings_are_a_window_long_at_least() -> None:
+    waveform, lengths = batch_of(make_signal(0, 1_000), make_signal(1, 1_500))
+    same, n = Trim(quiet=None)(waveform, lengths)
+    assert same.shape == (2, 2_048) and n.tolist() == [2_048, 2_048]
+    torch.testing.assert_close(same[:, :1_500], waveform, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("hertz", [80.0, 147.0, 233.0, 400.0])
-def test_melody_is_the_pitch_of_what_is_voiced(hertz: float) -> None:
-    time = np.arange(2 * SECOND) / SECOND
+def test_pitch_is_that_of_what_is_voiced(hertz: float) -> None:
+    time = np.arange(2 * SAMPLE_RATE) / SAMPLE_RATE
     glide = hertz * 2 ** (0.25 * (time > 1))  # three semitones up, halfway
-    phase = 2 * np.pi * np.cumsum(glide) / SECOND
+    phase = 2 * np.pi * np.cumsum(glide) / SAMPLE_RATE
     voice = 0.05 * sum(np.sin(n * phase) / n for n in range(1, 9))
-    noise = 0.05 * np.random.default_rng(0).standard_normal(SECOND)
+    noise = 0.05 * np.random.default_rng(0).standard_normal(SAMPLE_RATE)
     windows = cut_windows(np.concatenate([voice, noise]).astype(np.float32))
     likeness = torch.from_numpy(compute_features(windows, ["pitch"])["pitch"])[None]
     padded = torch.cat([likeness, torch.full((1, 7, 96), 0.9)], dim=1)
     mask = mask_until(torch.tensor([len(windows)]), padded.shape[1])
-    voicing, semitones, above = (Melody()(padded, mask) * mask[..., None])[0].T
+    voicing, semitones, above = (VoicingAndPitch()(padded, mask) * mask[..., None])[0].T
     first, second = semitones[5:35], semitones[50:80]
     expected = 12 * np.log2(hertz / 100)
     assert voicing[5:35].min() > 0.9 and (first - expected).abs().max() < 0.5
@@ -134,136 +395,19 @@ def test_melody_is_the_pitch_of_what_is_voiced(hertz: float) -> None:
     np.testing.assert_allclose(above[50:80].mean() - above[5:35].mean(), 3, atol=0.3)
     assert semitones[92:120].abs().max() < 0.3 and above[92:120].abs().max() < 0.3
     assert abs(float(above[:120].sum())) < 0.05 * float(above[:120].abs().sum()) + 1e-3
-    torch.testing.assert_close(Melody()(likeness, mask[:, : len(windows)])[0].T[2], above[: len(windows)])
+    alone = VoicingAndPitch()(likeness, mask[:, : len(windows)])[0].T[2]
+    torch.testing.assert_close(alone, above[: len(windows)])
 
 
-@pytest.mark.parametrize("n_imitated", range(6))
-def test_each_feature_of_the_published_head_is_computed_or_imitated(n_imitated: int) -> None:
-    torch.manual_seed(0)
-    computed = build_model(ModelConfig("feature_cnn"))[0].eval()
-    some = ModelConfig("feature_cnn", fins=tuple(FEATURES)[-n_imitated:] if n_imitated else ())
-    imitated = build_model(some)[0].eval()
-    imitated.load_state_dict(computed.state_dict(), strict=False)
-    signals = [make_signal(0), make_signal(1, 5_000)]
+def frames_of(removed: Removed, *signals: np.ndarray) -> tuple[Tensor, Tensor]:
+    frontend = FinFrontEnd({name: fins.load(name) for name in ("mel", "rms", "chroma")})
     with torch.no_grad():
-        first, second = (model(batch_of(model, *signals))[0] for model in (computed, imitated))
-    # zcr and rms of the windows that the store would hold are within 1e-3 of what their FINs say
-    torch.testing.assert_close(first, second, atol=1e-3, rtol=1e-3)
-
-
-@pytest.mark.parametrize("name", [name for name in get_args(ModelName) if name != "fin_wavelet"])
-def test_a_minute_is_no_problem(name: str) -> None:
-    model = built(name)[0].eval()
-    signals = [make_signal(0, 60 * SECOND), make_signal(1, SECOND // 10)]
-    with torch.no_grad():
-        together = model(batch_of(model, *signals))[0]
-        alone = model(batch_of(model, signals[1]))[0]
-    torch.testing.assert_close(together[1:], alone, atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("name", CONFIGS)
-def test_silence_has_logits_and_gradients(name: str) -> None:
-    model = built(name)[0].train()
-    silence = np.zeros(5_000, np.float32)
-    logits, _ = model(batch_of(model, silence, make_signal(0, 6_000), silence))
-    assert logits.isfinite().all()
-    if model.by_gradient:
-        logits.square().sum().backward()
-    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
-
-
-@pytest.mark.parametrize("name", CONFIGS)
-def test_a_saved_model_says_the_same(name: str, tmp_path: Path) -> None:
-    model, headers = built(name, seed=1)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(1.01)
-    path = tmp_path / "weights.safetensors"
-    save_model(path, model.state_dict(), CONFIGS[name], headers, EMOTIONS[2:])
-    loaded, config, emotions = load_model(path)
-    assert config == CONFIGS[name] and emotions == EMOTIONS[2:]
-    batch = batch_of(model, make_signal(0), make_signal(1))
-    with torch.no_grad():
-        torch.testing.assert_close(loaded(batch)[0], model.eval()(batch)[0], rtol=0, atol=0)
-
-
-def test_frozen_fins_and_closed_forms_say_the_same_and_others_dont() -> None:
-    frames = {}
-    for pretraining in get_args(Pretraining):
-        model, _ = build_model(ModelConfig("fin", fins=("mel",), pretraining=pretraining))
-        assert isinstance(model, Classifier) and model.scaling is not None
-        feed = feed_of(model, *(make_signal(seed, 40_000) for seed in range(4)))
-        model.calibrate(feed, np.arange(4))
-        batch = feed.batch(range(4), [0] * 4)
-        with torch.no_grad():
-            outputs = model.heard(batch)
-            frames[pretraining] = model.scaling(outputs, mask_until(batch.n_frames, outputs.shape[1]))
-    torch.testing.assert_close(frames["closed_form"], frames["imitation"], rtol=1e-3, atol=1e-3)
-    for other in ("permuted", "none"):
-        assert (frames[other] - frames["imitation"]).abs().mean() > 0.1
-
-
-def test_files_that_are_no_model(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="are missing"):
-        load_model(tmp_path / "none.safetensors")
-    with pytest.raises(ValueError, match="no classifier of this version"):
-        load_model(Path(fins.__file__).with_name("weights") / "rms.safetensors")
-    model, headers = build_model(ModelConfig("feature_cnn"))
-    path = tmp_path / "weights.safetensors"
-    save_model(path, model.state_dict(), ModelConfig("feature_cnn"), headers, EMOTIONS)
-    from safetensors import safe_open
-
-    with safe_open(path, "pt") as file:
-        header = file.metadata()
-    tensors = load_file(path)
-    del tensors["norm.weight"]
-    save_file(tensors, path, header)
-    with pytest.raises(ValueError, match="no classifier of this version"):
-        load_model(path)
-
-
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        (ModelConfig("wavelet", fins=("rms",)), "takes no FINs"),
-        (ModelConfig("fin", fins=()), "needs at least one FIN"),
-        (ModelConfig("fin", fins=("mfcc", "mfcc_pruned")), "two FINs imitate mfcc"),
-        (ModelConfig("fin", fins=("nowhere",)), "missing"),
-        (ModelConfig("resnet"), "the known ones are fin, wavelet"),  # type: ignore[arg-type]
-        (ModelConfig("wavelet", depth=11), "1 to 10"),
-        (ModelConfig("fin", fins=("rms",), pretraining="permuted"), "bins can be shuffled"),
-        (ModelConfig("fin", fins=("nothing",), pretraining="closed_form"), "there is no feature 'nothing'"),
-        (ModelConfig("feature_cnn", pretraining="closed_form"), "has no FINs to be replaced"),
-    ],
-)
-def test_models_that_cant_be(config: ModelConfig, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        build_model(config)
-
-
-def test_sizes() -> None:
-    for name in ("fin", "wavelet", "fin_wavelet"):
-        assert count_parameters(built(name)[0]) < 1_000_000
-    # by the layers of the publication: 162 averages, two pools of 8 leave 2 places of 64
-    shapes = [(1, 256), (256, 256), (256, 128), (128, 128), (128, 128), (128, 128), (128, 64), (64, 64)]
-    convolutions = sum(8 * n_in * n_out + n_out for n_in, n_out in shapes)
-    norms = 2 * (162 + 256 + 128)
-    assert count_parameters(built("feature_cnn")[0]) == convolutions + norms + (128 + 1) * 8
-
-
-def frames_of(removed: Removed, *signals: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    branch = FinBranch({name: fins.load(name) for name in ("mel", "rms", "chroma")})
-    n_samples = torch.tensor([len(signal) for signal in signals])
-    with torch.no_grad():
-        outputs = branch(pad(signals), n_samples)
-        frames = Scaling(branch.slices, removed)(
-            outputs, mask_until(count_frames(n_samples), outputs.shape[1])
-        )
-    return outputs, frames
+        frames = frontend(*batch_of(*signals))
+        return frames.values, FrameNorm(frontend.slices, removed)(frames).values
 
 
 def test_the_level_leaves_no_trace_in_the_frames_and_else_they_are_decibels() -> None:
-    signal = np.random.default_rng(0).standard_normal(2 * SECOND).astype(np.float32) / 10
+    signal = np.random.default_rng(0).standard_normal(2 * SAMPLE_RATE).astype(np.float32) / 10
     outputs, frames = frames_of("level", signal, 0.2 * signal)
     torch.testing.assert_close(frames[0], frames[1], atol=2e-3, rtol=0)
     decibel = librosa.power_to_db(outputs[0, :, :128].numpy(), amin=1e-10, top_db=None)
@@ -275,7 +419,7 @@ def test_the_level_leaves_no_trace_in_the_frames_and_else_they_are_decibels() ->
 
 def test_the_channel_leaves_no_trace_and_nothing_leaves_all() -> None:
     rng = np.random.default_rng(0)
-    short, long = (rng.standard_normal(n).astype(np.float32) / 10 for n in (SECOND, 2 * SECOND))
+    short, long = (rng.standard_normal(n).astype(np.float32) / 10 for n in (SAMPLE_RATE, 2 * SAMPLE_RATE))
     _, frames = frames_of("channel", short, long)
     torch.testing.assert_close(frames[1].mean(dim=0), torch.zeros(141), atol=1e-3, rtol=0)
     assert (frames[0, 40:] == 0).all()
@@ -285,10 +429,42 @@ def test_the_channel_leaves_no_trace_and_nothing_leaves_all() -> None:
         other[0, :, :129] - other[1, :, :129], torch.full((40, 129), 20.0), atol=1e-2, rtol=0
     )
     with pytest.raises(ValueError, match="level, channel, nothing"):
-        Scaling({"rms": slice(0, 1)}, "all")  # type: ignore[arg-type]
+        FrameNorm({"rms": slice(0, 1)}, "all")  # type: ignore[arg-type]
 
 
-def test_the_stem_hears_a_shifted_spectrum_as_a_shifted_one() -> None:
+def test_scales_are_the_mean_and_deviation_of_all_frames_and_what_follows_passes() -> None:
+    frontend = FinFrontEnd(closed_forms(["rms", "zcr"]))
+    waveform, lengths = batch_of(*(make_signal(seed, 9_000 + 3_000 * seed) for seed in range(5)))
+    frames = frontend(waveform, lengths)
+    rows = [values[:n] for values, n in zip(frames.values, frames.lengths.tolist(), strict=True)]
+    decibels = [20 * np.log10(np.maximum(row[:, 0].double().numpy(), 1e-5)) for row in rows]
+    columns = [np.concatenate([each - each.mean() for each in decibels])]
+    columns.append(np.concatenate([(row[:, 1] - row[:, 1].mean()).numpy() for row in rows]))
+
+    def one_at_a_time() -> Iterator[FrameBatch]:
+        for row in rows:
+            yield FrameBatch(row[None], torch.tensor([len(row)]))
+
+    together, single = FrameNorm(frontend.slices), FrameNorm(frontend.slices)
+    together.calibrate([frames])
+    single.calibrate(one_at_a_time())
+    for norm in (together, single):
+        np.testing.assert_allclose(norm.mean, [column.mean() for column in columns], atol=1e-5)
+        np.testing.assert_allclose(norm.deviation, [column.std() for column in columns], rtol=1e-4)
+    torch.testing.assert_close(together.mean, single.mean, rtol=0, atol=0)
+    behind = torch.randn(5, frames.values.shape[1], 3)
+    wider = FrameBatch(torch.cat([frames.values, behind], dim=2), frames.lengths, torch.randn(5, 2))
+    normal = together(wider)
+    torch.testing.assert_close(normal.values[..., 2:], behind, rtol=0, atol=0)
+    assert normal.summary is wider.summary
+    constant = FrameNorm({"zcr": slice(0, 1)}, "nothing")
+    constant.calibrate([FrameBatch(torch.full((1, 9, 1), 0.5), torch.tensor([9]))])
+    assert (float(constant.mean), float(constant.deviation)) == (0.5, 1.0)
+    with pytest.raises(ValueError, match="at least one recording"):
+        constant.calibrate([])
+
+
+def test_the_stem_gives_for_a_shifted_spectrum_what_it_gives_shifted() -> None:
     torch.manual_seed(0)
     stem = SpectrumStem(64, (4, 5, 6), 0.0).eval()
     spectrum = torch.zeros(1, 20, 64)
@@ -296,21 +472,10 @@ def test_the_stem_hears_a_shifted_spectrum_as_a_shifted_one() -> None:
     shifted = spectrum.roll(8, dims=2)  # one step of the last layer
     mask = torch.ones(1, 10, dtype=torch.bool)
     with torch.no_grad():
-        one, other = (stem(its, mask).unflatten(1, (6, 8)) for its in (spectrum, shifted))
+        one, other = (stem(each, mask).unflatten(1, (6, 8)) for each in (spectrum, shifted))
     torch.testing.assert_close(one[:, :, 1:5], other[:, :, 2:6])
 
 
-def test_a_mix_is_between_two_utterances_and_its_targets_say_so() -> None:
-    model = built("fin")[0].eval()
-    batch = batch_of(model, make_signal(0), make_signal(1), make_signal(2))
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        _, targets = model(batch, Augmentation(mixup=0.3), generator)
-    torch.testing.assert_close(targets.sum(dim=1), torch.ones(3))
-    assert ((targets > 0).sum(dim=1) <= 2).all()
-    with torch.no_grad():
-        plain, _ = model(batch)
-        same, _ = model(
-            batch, Augmentation(stretch=1.0, noisy=0.0, contrast=1.0, n_masks=0, mixup=0.0), generator
-        )
-    torch.testing.assert_close(plain, same, atol=1e-5, rtol=1e-5)
+def test_frames_are_counted_as_windows_are() -> None:
+    lengths = torch.tensor([1, 2_047, 2_048, 2_559, 2_560, 30_000])
+    assert count_frames(lengths).tolist() == [1, 1, 1, 1, 2, 55]

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from fins.synthetic import write_corpus
+from fins.data.synthetic.synthesiser import write_corpus
 
 
 def command(module: str, *arguments: object) -> list[str]:
@@ -44,7 +44,11 @@ def run(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         ("pipelines.compare", ("small",), "--store"),
         ("pipelines.tune", ("fin",), "--store"),
         ("pipelines.tune", ("fim", "--store", "nowhere.h5"), "fin, wavelet_packet_net"),
-        ("pipelines.compare", ("smal", "--store", "nowhere.h5"), "imitated, leak_price, small"),
+        (
+            "pipelines.compare",
+            ("smal", "--store", "nowhere.h5"),
+            "imitated, leak_price, small",
+        ),
         ("pipelines.explore", ("--store", "nowhere.h5"), "is missing"),
     ],
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,21 +12,21 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import make_signal, pitch_by_delays
+from conftest import make_signal
 from numpy.typing import NDArray
 
 import fins
 from fins.audio import SAMPLE_RATE, WINDOW, cut_windows
-from fins.checkpoints import SHIPPED, load_fin, save_fin
-from fins.compact import COMPACT, ChromaFin, MelFin, MfccFin, PitchFin, permute_bins, prune
-from fins.conditions import CONDITIONS, score_clips, store_clips, synthetic_clips
-from fins.features import FEATURES, compute_feature, get_feature, librosa_feature, mel_filters
-from fins.fourier import BandWeights, LearnedSpectrum, bin_of_power, fourier_components
-from fins.networks import build_fin, count_parameters
-from fins.stages import Stage, learn
-from fins.store import Store
-from fins.train import TrainConfig
-from fins.train import main as train
+from fins.data.store import Store
+from fins.features import FEATURES, compute_feature, get_feature
+from fins.features.spectrum import mel_filters
+from fins.learning.degradations import CONDITIONS, evaluate, score_clips, store_clips, synthetic_clips
+from fins.learning.run import FinRunConfig, train_fin
+from fins.learning.stages import Stage, learn
+from fins.networks import SHIPPED, FinConfig, build_fin, count_parameters, load_fin, save_fin
+from fins.networks.fourier import BandWeights, LearnedSpectrum, bin_of_power, fourier_components
+from fins.networks.spectral import ChromaFin, MelFin, MfccFin, PitchFin, permute_bins, prune
+from fins.networks.waveform import RmsFin
 
 MOST_PARAMETERS = {
     "rms": 5_000,
@@ -59,9 +61,7 @@ def hard_windows() -> NDArray[np.float32]:
 def test_shipped_fins_agree_with_librosa_on_hard_windows(name: str) -> None:
     fin, feature = fins.load(name), name.split("_")[0]
     windows = hard_windows()
-    truth = pitch_by_delays(windows)
-    if feature != "pitch":
-        truth = np.stack([librosa_feature(window, feature) for window in windows])
+    truth = np.stack([FEATURES[feature].oracle(window) for window in windows])
     with torch.no_grad():
         imitation = fin(torch.from_numpy(windows)).numpy()
     assert imitation.shape == truth.shape and count_parameters(fin) <= MOST_PARAMETERS[name]
@@ -92,13 +92,13 @@ def test_what_is_loaded_is_refused_if_it_is_nothing() -> None:
         fins.load("loudness")
 
 
-@pytest.mark.parametrize("feature", COMPACT)
+@pytest.mark.parametrize("feature", [name for name, feature in FEATURES.items() if feature.compact])
 def test_weights_start_at_random(feature: str) -> None:
     states = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
-        states.append(build_fin(feature).state_dict())
-    names = [name for name, _ in build_fin(feature).named_parameters()]
+        states.append(build_fin(FinConfig(feature)).state_dict())
+    names = [name for name, _ in build_fin(FinConfig(feature)).named_parameters()]
     for name in names:
         assert torch.equal(states[0][name], states[1][name])
         assert not torch.equal(states[0][name], states[2][name]), name
@@ -119,7 +119,7 @@ def test_mfcc_is_learned_from_noise_from_any_seed(seed: int) -> None:
 @pytest.mark.parametrize("feature", ["zcr", "rms", "chroma", "pitch"])
 def test_the_other_features_are_learned_too(feature: str) -> None:
     torch.manual_seed(5)
-    fin = build_fin(feature)
+    fin = build_fin(FinConfig(feature))
     stages = fin.stages()  # type: ignore[operator]
     if isinstance(fin, ChromaFin | PitchFin):
         fin.spectrum.load_state_dict(load_fin(SHIPPED["mel"]).get_submodule("spectrum").state_dict())
@@ -145,12 +145,13 @@ def test_the_spectrum_imitates_torchs_and_numpys() -> None:
 
 def test_a_stage_moves_its_own_parameters_and_obeys_its_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[int] = []  # each takes a 64th of a second by this clock, however fast the machine
-    monkeypatch.setattr("fins.stages.time", SimpleNamespace(monotonic=lambda: len(steps) / 64))
+    clock = SimpleNamespace(monotonic=lambda: len(steps) / 64)
+    monkeypatch.setattr("fins.learning.stages.time", clock)
     torch.manual_seed(0)
     fin = MelFin()
     before = {name: parameter.detach().clone() for name, parameter in fin.named_parameters()}
-    (learned,) = learn([fin.bands_stage()], 0, lambda stage, step, loss: steps.append(step), seconds=0.5)
-    assert learned.n_steps == len(steps) == 33 and learned.seconds == 33 / 64  # the one that ends it included
+    (result,) = learn([fin.bands_stage()], 0, lambda stage, step, loss: steps.append(step), seconds=0.5)
+    assert result.n_steps == len(steps) == 33 and result.seconds == 33 / 64  # the one that ends it included
     for name, parameter in fin.named_parameters():
         assert torch.equal(before[name], parameter) == name.startswith("spectrum"), name
     assert (fin.bands.weights >= 0).all()
@@ -160,7 +161,7 @@ def test_the_same_seed_learns_the_same_weights() -> None:
     results = []
     for _ in range(2):
         torch.manual_seed(4)
-        fin = COMPACT["rms"]()
+        fin = RmsFin()
         learn(fin.stages(), 4, ignore)
         results.append(fin.state_dict())
     assert torch.equal(results[0]["weights"], results[1]["weights"])
@@ -223,12 +224,74 @@ def test_pruning_leaves_out_zeros_alone(tmp_path: Path) -> None:
     prune(fin)
     torch.testing.assert_close(fin(windows), full)
     assert count_parameters(fin) < n_full / 5
-    save_fin(tmp_path / "pruned.safetensors", fin, "mel", "pruned", 128)
-    torch.testing.assert_close(load_fin(tmp_path / "pruned.safetensors")(windows), full)
+    save_fin(tmp_path / "pruned.safetensors", fin)
+    again = load_fin(tmp_path / "pruned.safetensors")
+    torch.testing.assert_close(again(windows), full)
+    assert fin.config == again.config == FinConfig("mel", "pruned", 128)
     with pytest.raises(ValueError, match="all needed"):
-        build_fin("chroma", "pruned")
+        build_fin(FinConfig("chroma", "pruned"))
     with pytest.raises(ValueError, match="nobody published"):
-        build_fin("pitch", "paper")
+        build_fin(FinConfig("pitch", "paper"))
+
+
+def test_a_state_is_loaded_into_whole_and_pruned_bands_alike() -> None:
+    """Also as a part of a network, which is how classifiers load theirs."""
+    windows = torch.from_numpy(hard_windows())
+    for name in ("mfcc", "mfcc_pruned"):
+        shipped = fins.load(name)
+        for start in (build_fin(FinConfig("mfcc")), fins.load("mfcc"), fins.load("mfcc_pruned")):
+            whole = torch.nn.ModuleDict({"fin": start.requires_grad_(False)})
+            bands = start.bands
+            whole.load_state_dict({f"fin.{key}": value for key, value in shipped.state_dict().items()})
+            assert torch.equal(start(windows), shipped(windows)) and start.config == shipped.config
+            assert not any(parameter.requires_grad for parameter in start.parameters())
+            assert (start.bands is bands) == (type(bands) is type(shipped.bands))  # an optimizer's stay
+
+
+@pytest.mark.parametrize("name", ["mel", "chroma", "mfcc_pruned"])
+def test_energies_stay_sums_of_powers(name: str) -> None:
+    table = fins.load(name).table()
+    with torch.no_grad():
+        expected = (table.weights - 0.01).clamp_min(0)
+        table.weights.sub_(0.01)
+    table.constrain()
+    assert (table.weights == expected).all() and (table.weights == 0).any()
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_exported_fins_take_any_batch(name: str) -> None:
+    """On windows of another batch than it was exported with, more than are worked on at once."""
+    fin = fins.load(name)
+    batch = {"windows": {0: torch.export.Dim("batch", min=1)}}
+    with torch.no_grad():
+        exported = torch.export.export(fin, (torch.randn(3, WINDOW),), dynamic_shapes=batch).module()
+        for n in (1, 5, 300):
+            windows = 0.1 * torch.randn(n, WINDOW)
+            torch.testing.assert_close(exported(windows), fin(windows), rtol=1e-4, atol=1e-4)
+
+
+def test_the_heap_is_widened_once_and_not_on_import() -> None:
+    """A block of 31 MiB, which an import shouldn't take."""
+    code = """
+import torch
+sizes = []
+empty = torch.empty
+torch.empty = lambda *size, **rest: [sizes.append(size), empty(*size, **rest)][1]
+from fins.networks import FinConfig, build_fin
+assert (31 << 20,) not in sizes
+build_fin(FinConfig("rms")), build_fin(FinConfig("zcr"))
+assert sizes.count((31 << 20,)) == 1, sizes
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.filterwarnings("error:The given NumPy array is not writable")
+def test_windows_that_are_a_view_are_taken_without_a_warning() -> None:
+    """A recording of one window is such a view, which isn't to be written."""
+    windows = cut_windows(make_signal(0, WINDOW + 100))
+    assert windows.shape == (1, WINDOW) and not windows.flags.writeable and windows.flags.c_contiguous
+    assert evaluate(fins.load("rms"), windows).shape == (1, 1)
 
 
 def test_shuffled_bands_are_those_of_shuffled_filters() -> None:
@@ -238,9 +301,9 @@ def test_shuffled_bands_are_those_of_shuffled_filters() -> None:
     fin = fins.load("mel")
     permute_bins(fin, 3)
     order = torch.randperm(1025, generator=torch.Generator().manual_seed(3)).numpy()
-    found = fin(torch.from_numpy(windows)).detach().numpy()
-    np.testing.assert_allclose(found, powers @ mel_filters()[:, order].T, rtol=1e-3, atol=1e-3)
-    assert np.abs(found - powers @ mel_filters().T).max() > 0.1
+    imitation = fin(torch.from_numpy(windows)).detach().numpy()
+    np.testing.assert_allclose(imitation, powers @ mel_filters()[:, order].T, rtol=1e-3, atol=1e-3)
+    assert np.abs(imitation - powers @ mel_filters().T).max() > 0.1
     with pytest.raises(ValueError, match="bins can be shuffled"):
         permute_bins(fins.load("pitch"), 0)
 
@@ -252,7 +315,7 @@ def test_multiply_adds_are_counted_layer_by_layer() -> None:
 
 
 def test_training_without_data_writes_a_whole_run(tmp_path: Path) -> None:
-    train(TrainConfig("zcr", seed=3, out=tmp_path / "zcr"))
+    train_fin(FinRunConfig("zcr", seed=3, out=tmp_path / "zcr"))
     names = {path.name for path in (tmp_path / "zcr").iterdir()}
     assert {"config.json", "result.json", "history.csv", "README.md", "weights.safetensors"} <= names
     assert {"stages.png", "learned.png", "true_against_imitated.png", "r2_per_output.png"} <= names
@@ -266,8 +329,8 @@ def test_training_without_data_writes_a_whole_run(tmp_path: Path) -> None:
 
 
 def test_finetuning_on_a_store_keeps_what_it_can_not_better(small_store: Path, tmp_path: Path) -> None:
-    config = TrainConfig("rms", store=(small_store,), epochs=2, out=tmp_path / "run")
-    train(replace(config, learning_rate=0.5))  # which ruins it
+    config = FinRunConfig("rms", store=(small_store,), epochs=2, out=tmp_path / "run")
+    train_fin(replace(config, learning_rate=0.5))  # which ruins it
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     test = next(row for row in result["r2"] if (row["corpus"], row["part"]) == ("made", "test"))
     assert test["uniform"] > 0.9999 and result["epochs"] == 2 and result["stages"]
@@ -366,7 +429,7 @@ def test_a_features_own_closed_form_is_imitated(
 ) -> None:
     name = f"{own_module}:spectral_centroid"
     out = tmp_path / "run"
-    train(TrainConfig(name, store=(small_store,), test_store=(other_store,), epochs=60, out=out))
+    train_fin(FinRunConfig(name, store=(small_store,), test_store=(other_store,), epochs=60, out=out))
     result = json.loads((out / "result.json").read_text())
     scores = {(row["corpus"], row["part"]): row["uniform"] for row in result["r2"]}
     assert scores["made", "test"] > 0.8 and result["feature"] == name
@@ -376,6 +439,6 @@ def test_a_features_own_closed_form_is_imitated(
     assert fin(windows).shape == truth.shape == (len(windows), 1)
     assert get_feature(f"{own_module}:three").n_outputs == 3
     with pytest.raises(ValueError, match="give --store"):
-        train(TrainConfig(name, out=tmp_path / "other"))
+        train_fin(FinRunConfig(name, out=tmp_path / "other"))
     with pytest.raises(ValueError, match="compact topology only"):
-        train(TrainConfig(name, "paper", store=(small_store,), out=tmp_path / "other"))
+        train_fin(FinRunConfig(name, "paper", store=(small_store,), out=tmp_path / "other"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,35 +12,48 @@ from conftest import make_recordings, needs_ray
 from safetensors.torch import load_file
 from sklearn.metrics import recall_score
 
-import pipelines.train as train
+from data_manifests.labels import EMOTIONS
+from fins.data.folds import folds as folds_of
+from fins.data.protocols import Division
+from fins.data.store import write_store
+from fins.data.table import UtteranceTable
+from fins.progress import SILENT, Watch
 from fins.runs import read_json
-from fins.store import EMOTIONS, write_store
-from pipelines import crossval, evaluate, several
-from pipelines.crossval import CrossvalConfig
-from pipelines.results import read_predictions
-from pipelines.several import make_apart
-from pipelines.train import TrainConfig, with_settings
-from ser_heads.data import UtteranceTable
+from pipelines.crossval import ABOUT
+from ser_heads.evaluation.predictions import read_predictions
+from ser_heads.evaluation.unseen import EvaluateOptions, evaluate
+from ser_heads.experiments import configure, parallel
+from ser_heads.experiments import folds as crossval
+from ser_heads.experiments.config import read_command_line
+from ser_heads.experiments.folds import CrossvalOptions, cross_validate
+from ser_heads.experiments.parallel import make_apart
+from ser_heads.experiments.run import RunResult, train_classifier
 
 pytestmark = pytest.mark.usefixtures("runs_here")
 
 
-def config(store: Path, out: Path, **changes: object) -> CrossvalConfig:
-    own = with_settings("feature_cnn", frozen_epochs=2, finetuned_epochs=0, store=(store,), out=out)
-    values = {its.name: getattr(own, its.name) for its in fields(TrainConfig)}
-    return CrossvalConfig(**{**values, "n_folds": 4, **changes})  # type: ignore[arg-type]
+OWN = ("folds", "n_folds", "workers", "address")
+
+
+def folded(store: Path | tuple[Path, ...], out: Path, **changes: object) -> RunResult:
+    """Four folds of two epochs, but for what is changed."""
+    stores = store if isinstance(store, tuple) else (store,)
+    usual = {"frozen_epochs": 2, "finetuned_epochs": 0, "store": stores, "out": out, "n_folds": 4}
+    values = usual | changes
+    own = {name: values.pop(name) for name in OWN if name in values}
+    return cross_validate(configure("feature_cnn", **values), CrossvalOptions(**own))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
 def by_speaker(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("crossval") / "out"
-    crossval.main(config(small_store, out))
+    folded(small_store, out)
     return out
 
 
 def test_every_utterance_is_tested_once_by_a_model_that_never_met_its_speaker(by_speaker: Path) -> None:
-    said = read_predictions(by_speaker)
-    assert len(said.names) == len(set(said.names)) == 64
+    tested = read_predictions(by_speaker).table["utterance"]
+    assert len(tested) == tested.nunique() == 64
     result = read_json(by_speaker / "result.json")
     folds = [read_json(by_speaker / f"fold-{number}" / "result.json") for number in range(1, 5)]
     assert result["uar_of_runs"] == [fold["uar"] for fold in folds]
@@ -55,9 +67,9 @@ def test_every_utterance_is_tested_once_by_a_model_that_never_met_its_speaker(by
 
 def test_no_state_passes_between_folds(by_speaker: Path, small_store: Path, tmp_path: Path) -> None:
     """The third fold alone, from its split, is the third fold after two others."""
-    own = with_settings("feature_cnn", frozen_epochs=2, finetuned_epochs=0, store=(small_store,))
-    alone = TrainConfig(**{**vars(own), "split": by_speaker / "fold-3.csv", "out": tmp_path / "alone"})
-    train.main(alone)
+    usual = {"frozen_epochs": 2, "finetuned_epochs": 0, "store": (small_store,)}
+    split = by_speaker / "fold-3.csv"
+    train_classifier(configure("feature_cnn", split=split, out=tmp_path / "alone", **usual))
     first, second = (
         load_file(run / "weights.safetensors") for run in (by_speaker / "fold-3", tmp_path / "alone")
     )
@@ -71,38 +83,38 @@ def test_finished_folds_stay_and_a_missing_one_comes_out_the_same(
     kept = (by_speaker / "fold-1" / "result.json").stat().st_mtime_ns
     for path in (by_speaker / "fold-2").iterdir():
         path.unlink()
-    crossval.main(config(small_store, by_speaker))
+    folded(small_store, by_speaker)
     assert (by_speaker / "fold-1" / "result.json").stat().st_mtime_ns == kept
     after = read_predictions(by_speaker)
-    assert after.answer == before.answer
+    assert after.table.equals(before.table)
     np.testing.assert_array_equal(after.probabilities, before.probabilities)
 
 
 def assert_same(out: Path, other: Path) -> None:
     one, two = read_predictions(out), read_predictions(other)
-    assert one.names == two.names and one.answer == two.answer
+    assert one.table.equals(two.table)
     np.testing.assert_array_equal(one.probabilities, two.probabilities)
 
 
 def test_two_folds_at_a_time_say_the_same(
     by_speaker: Path, small_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(several, "make_apart", make_apart)
-    crossval.main(config(small_store, tmp_path / "out", workers=2))
+    monkeypatch.setattr(parallel, "make_apart", make_apart)
+    folded(small_store, tmp_path / "out", workers=2)
     assert_same(tmp_path / "out", by_speaker)
 
 
 def test_a_fold_that_cannot_be_made_is_named_and_the_others_are_made(
     small_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def make(job: several.Job, workers: int) -> None:
+    def make(job: parallel.Job, *rest: object) -> None:
         if job.label == "fold-2":
             raise ValueError("its process was killed")
         job.make()
 
-    monkeypatch.setattr(several, "make_apart", make)
+    monkeypatch.setattr(parallel, "make_apart", make)
     with pytest.raises(ValueError, match=r"^fold-2 failed: its process was killed$"):
-        crossval.main(config(small_store, tmp_path / "out"))
+        folded(small_store, tmp_path / "out")
     made = [(tmp_path / "out" / f"fold-{number}" / "result.json").exists() for number in range(1, 5)]
     assert made == [True, False, True, True] and not (tmp_path / "out" / "result.json").exists()
 
@@ -115,8 +127,8 @@ def test_folds_on_a_cluster_of_two_nodes_outlive_a_lost_process(
     """One fold is told to kill its process at its first try; another one makes it."""
     from ray.cluster_utils import Cluster
 
-    class Deadly(several.Job):
-        def make(self) -> None:
+    class Deadly(parallel.Job):
+        def make(self, watch: Watch = SILENT) -> None:
             marker = tmp_path / "killed"
             if self.label == "fold-2" and not marker.exists():
                 marker.touch()
@@ -124,16 +136,15 @@ def test_folds_on_a_cluster_of_two_nodes_outlive_a_lost_process(
             if self.label == "fold-3" and not (tmp_path / "told").exists():
                 (tmp_path / "told").touch()
                 raise RuntimeError("no reader has foreseen this")
-            super().make()
+            super().make(watch)
 
     monkeypatch.setattr(crossval, "Job", Deadly)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
         cluster.add_node(num_cpus=1)
-        asked = config(small_store, tmp_path / "out", address=cluster.address)
-        with pytest.raises(ValueError, match=f"fold-3 failed: {several.BUG}"):
-            crossval.main(asked)
-        crossval.main(asked)
+        with pytest.raises(ValueError, match=f"fold-3 failed: {parallel.BUG}"):
+            folded(small_store, tmp_path / "out", address=cluster.address)
+        folded(small_store, tmp_path / "out", address=cluster.address)
     finally:
         cluster.shutdown()
     assert (tmp_path / "killed").exists()
@@ -144,20 +155,21 @@ def test_the_parts_of_each_kind_of_folds(small_store: Path, tmp_path: Path) -> N
     table = UtteranceTable([small_store])
 
     def parts_of(**changes: object) -> list[dict[str, set[int]]]:
-        divided = crossval.divide(table, config(small_store, Path("none"), **changes))
-        return [{part: set(rows.tolist()) for part, rows in (parts or {}).items()} for _, parts, _ in divided]
+        asked = {"n_folds": 4, "division": Division(), **changes}
+        divided = folds_of(table.rows, **asked)  # type: ignore[arg-type]
+        return [{part: set(rows.tolist()) for part, rows in fold.parts.items()} for fold in divided]
 
     everything = set(range(64))
     for kind in ("speaker", "random"):
-        folds = parts_of(folds=kind)
+        folds = parts_of(kind=kind)
         assert sorted(row for fold in folds for row in fold["test"]) == sorted(everything)
         assert all(set.union(*fold.values()) == everything for fold in folds)
         assert all(sum(map(len, fold.values())) == 64 for fold in folds)
     with pytest.raises(ValueError, match="8 recordings of an emotion"):
-        parts_of(folds="ninety_ten")
+        parts_of(kind="ninety_ten")
     write_store(tmp_path / "more.h5", make_recordings(160))
     table, everything = UtteranceTable([tmp_path / "more.h5"]), set(range(160))
-    folds = parts_of(folds="ninety_ten", n_folds=3)
+    folds = parts_of(kind="ninety_ten", n_folds=3)
     assert len({frozenset(fold["test"]) for fold in folds}) == 1
     assert set.union(*(fold["validation"] for fold in folds)) == everything - folds[0]["test"]
     assert sum(len(fold["validation"]) for fold in folds) == 160 - len(folds[0]["test"])
@@ -173,12 +185,14 @@ def test_what_can_not_be_folded_is_refused(small_store: Path, tmp_path: Path) ->
         ({"workers": 2, "address": "auto"}, "a cluster at --address has its own"),
     ):
         with pytest.raises(ValueError, match=reason):
-            crossval.main(config(small_store, tmp_path / "out", **changes))
+            folded(small_store, tmp_path / "out", **changes)
 
 
 def test_options_are_the_models_own() -> None:
-    assert crossval.settings_of(["--model", "feature_cnn"]).optimizer == "adam"
-    assert crossval.settings_of([]).model == TrainConfig().model
+    config, own = read_command_line(ABOUT, CrossvalOptions, ["--model", "feature_cnn", "--n-folds", "3"])
+    assert config == configure("feature_cnn") and config.recipe.optimizer == "adam"
+    assert own == CrossvalOptions(n_folds=3)
+    assert read_command_line(ABOUT, CrossvalOptions, []) == (configure("fin"), CrossvalOptions())
 
 
 def test_folds_of_another_division_arent_taken_for_these(
@@ -186,24 +200,24 @@ def test_folds_of_another_division_arent_taken_for_these(
 ) -> None:
     for changes in ({"n_folds": 2}, {"folds": "random"}, {"seed": 1}):
         with pytest.raises(ValueError, match=rf"^{by_speaker} holds another run"):
-            crossval.main(config(small_store, by_speaker, **changes))
+            folded(small_store, by_speaker, **changes)
     assert read_json(by_speaker / "config.json")["config"]["n_folds"] == 4
     with pytest.raises(ValueError, match="give --store"):
-        crossval.main(CrossvalConfig(out=tmp_path / "out"))
+        folded((), tmp_path / "out")
     with pytest.raises(ValueError, match="--minutes is a number above"):
-        crossval.main(config(small_store, tmp_path / "out", minutes=0.5))
+        folded(small_store, tmp_path / "out", minutes=0.5)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_split_of_other_content_is_another_run(by_speaker: Path, small_store: Path, tmp_path: Path) -> None:
     split = tmp_path / "mine.csv"
     split.write_bytes((by_speaker / "fold-1.csv").read_bytes())
-    own = with_settings("feature_cnn", frozen_epochs=1, finetuned_epochs=0, store=(small_store,))
-    run = TrainConfig(**{**vars(own), "split": split, "out": tmp_path / "run"})
-    train.main(run)
+    usual = {"frozen_epochs": 1, "finetuned_epochs": 0, "store": (small_store,)}
+    config = configure("feature_cnn", split=split, out=tmp_path / "run", **usual)
+    train_classifier(config)
     split.write_bytes((by_speaker / "fold-2.csv").read_bytes())
     with pytest.raises(ValueError, match=r"holds another run \(split_holds"):
-        train.main(run)
+        train_classifier(config)
 
 
 def test_corpora_with_other_emotions_are_scored_together(small_store: Path, tmp_path: Path) -> None:
@@ -214,15 +228,16 @@ def test_corpora_with_other_emotions_are_scored_together(small_store: Path, tmp_
     stores = (tmp_path / "few.h5", tmp_path / "made.h5")
     for path, recordings in zip(stores, (few, all_eight), strict=True):
         write_store(path, recordings)
-    crossval.main(replace(config(small_store, tmp_path / "out"), store=stores))
-    result, said = read_json(tmp_path / "out" / "result.json"), read_predictions(tmp_path / "out")
+    folded(stores, tmp_path / "out")
+    result, predictions = read_json(tmp_path / "out" / "result.json"), read_predictions(tmp_path / "out")
+    table = predictions.table
     assert result["n_utterances"] == len(few) + len(all_eight) == 48 and result["protocol"] == "speaker"
-    assert result["labels"] == list(said.labels) == list(EMOTIONS)
-    assert result["uar"] == pytest.approx(recall_score(said.truth, said.answer, average="macro"))
-    of_few = [name.startswith("few/") for name in said.names]
-    unknown = [said.labels.index(emotion) for emotion in EMOTIONS[::2]]
-    assert (said.probabilities[of_few][:, unknown] == 0).all()
-    np.testing.assert_allclose(said.probabilities.sum(axis=1), 1, atol=1e-5)
+    assert result["labels"] == list(predictions.labels) == list(EMOTIONS)
+    assert result["uar"] == pytest.approx(recall_score(table["emotion"], table["answer"], average="macro"))
+    of_few = (table["corpus"] == "few").to_numpy()
+    unknown = [predictions.labels.index(emotion) for emotion in EMOTIONS[::2]]
+    assert (predictions.probabilities[of_few][:, unknown] == 0).all()
+    np.testing.assert_allclose(predictions.probabilities.sum(axis=1), 1, atol=1e-5)
     runs = tuple(tmp_path / "out" / f"fold-{number}" for number in range(1, 5))
     with pytest.raises(ValueError, match="evaluate runs of a kind together"):
-        evaluate.main(evaluate.EvaluateConfig(runs, out=tmp_path / "together"))
+        evaluate(EvaluateOptions(runs, out=tmp_path / "together"))

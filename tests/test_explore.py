@@ -17,16 +17,19 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from data_manifests.labels import EMOTIONS
+from data_manifests.manifest import Utterance
 from fins.command import run_command
-from fins.plots import new_figure
-from fins.store import EMOTIONS, Recording, Store, Utterance, write_store
+from fins.data.exploration import page as explorations
+from fins.data.exploration import plots
+from fins.data.exploration.findings import choose_examples, facts_of
+from fins.data.exploration.measure import measure_utterances, periodicity, track_pitch
+from fins.data.exploration.page import ExploreConfig, cells_of, describe_examples, describe_stores, summarise
+from fins.data.exploration.plots import plot_speakers
+from fins.data.store import Recording, Store, write_store
+from fins.data.table import UtteranceTable
+from fins.figures import new_figure
 from pipelines import explore
-from pipelines.explore import ExploreConfig, describe, describe_examples, summarise
-from pipelines.facts import choose_examples, facts_of, measure
-from ser_heads import corpus_plots
-from ser_heads.corpus_plots import plot_speakers
-from ser_heads.data import UtteranceTable
-from ser_heads.pitch import periodicity, track_pitch
 
 RATE = 22_050
 
@@ -63,10 +66,10 @@ def run_of(tmp_path: Path, *recordings: Recording) -> dict:
 def summary_of(tmp_path: Path, *recordings: Recording) -> dict:
     """The same without pictures; and with what was measured of each utterance."""
     write_store(tmp_path / "a.h5", recordings)
-    table = UtteranceTable((tmp_path / "a.h5",), trimmed=False)
-    measured = measure(table, 100, 0)
-    examples = {corpus: choose_examples(table, measured, corpus) for corpus in measured.spectrum}
-    return {**summarise(table, measured, examples), "measured": measured.numbers}
+    table = UtteranceTable((tmp_path / "a.h5",))
+    measured = measure_utterances(table, 100, 0)
+    examples = {corpus: choose_examples(measured, corpus) for corpus in measured.spectrum}
+    return {**summarise(measured, examples), "measured": measured.rows}
 
 
 def rows_of(folder: Path) -> dict[str, dict[str, str]]:
@@ -320,7 +323,7 @@ def test_corpora_that_can_be_told_apart(tmp_path: Path) -> None:
     assert "differ in level (medians in dB: dull -9, faint" in said and "how high they reach" in said
     assert "dull: but one emotion, sad: there is nothing to tell apart" in said
     assert "dull: one speaker: under the protocol speaker" in said
-    assert explore.cells_of(result["facts"]["dull"])["sad"] == "1 (100 %)"
+    assert cells_of(result["facts"]["dull"], ("sad",))["sad"] == "1 (100 %)"
 
 
 def test_silence_alone_is_explored(tmp_path: Path) -> None:
@@ -341,31 +344,31 @@ def test_of_many_speakers_those_with_the_fewest_are_drawn(
         axes.append(axis)
         return figure, axis
 
-    monkeypatch.setattr(corpus_plots, "new_figure", watched)
-    counts = {f"c/{place:03d}": {"sad": 1 + place % 70} for place in range(300)}
-    expected = {name: ["sad", "angry"] for name in counts}
-    plot_speakers(tmp_path / "many.png", counts, expected, "many")
-    few = dict(list(counts.items())[:60])
-    plot_speakers(tmp_path / "few.png", few, expected, "few")
+    monkeypatch.setattr(plots, "new_figure", watched)
+    counts = {f"{place:03d}": {"sad": 1 + place % 70} for place in range(300)}
+    plot_speakers(tmp_path / "many.png", {"c": counts}, "many")
+    plot_speakers(tmp_path / "few.png", {"c": dict(list(counts.items())[:60])}, "few")
     assert imread(tmp_path / "many.png").shape == imread(tmp_path / "few.png").shape
     drawn = [label.get_text() for label in axes[0].get_yticklabels()]
-    assert len(drawn) == 60 and max(counts[name]["sad"] for name in drawn) == 12  # 1 to 20: five of each
+    assert (
+        len(drawn) == 60 and max(counts[name.removeprefix("c/")]["sad"] for name in drawn) == 12
+    )  # 1 to 20: five of each
 
 
 def test_a_sample_is_drawn_by_its_seed_and_by_nothing_else(small_store: Path, other_store: Path) -> None:
     def looked_at(*stores: Path, seed: int = 0) -> set[str]:
-        table = UtteranceTable(stores, trimmed=False)
-        measured = measure(table, 3, seed)
-        assert not np.isnan(measured.numbers["level"]).any()
-        voiced = ~np.isnan(measured.numbers["voiced"])
-        facts = {corpus: facts_of(table, measured, corpus) for corpus in measured.spectrum}
+        table = UtteranceTable(stores)
+        measured = measure_utterances(table, 3, seed)
+        assert not measured.rows["level"].isna().any()
+        voiced = measured.rows["voiced"].notna()
+        facts = {corpus: facts_of(measured, corpus) for corpus in measured.spectrum}
         assert sum(its["n_closely"] for its in facts.values()) == voiced.sum()
-        page = describe(Path(), {"facts": facts, "notes": [], "sample": 3, "seed": seed}, {})
+        page = describe_stores({"facts": facts, "notes": [], "sample": 3, "seed": seed}, "title", {})
         said = (
             f"{voiced.sum()} of the {len(table)} utterances, at most 3 of each corpus and emotion, drawn with"
         )
-        assert f"{said} seed {seed}" in "".join(page)
-        return {table.names[row] for row in measured.rows[voiced]}
+        assert f"{said} seed {seed}" in page
+        return set(measured.rows["name"][voiced])
 
     alone = looked_at(small_store)
     with h5py.File(small_store) as file:
@@ -444,7 +447,7 @@ def test_a_result_is_there_only_when_all_of_it_is(tmp_path: Path, monkeypatch: p
     def fail(*_: object) -> None:
         raise OSError("the disk is full")
 
-    monkeypatch.setattr(explore, "draw_pictures", fail)
+    monkeypatch.setattr(explorations, "draw_pictures", fail)
     with pytest.raises(OSError, match="disk is full"):
         run_of(tmp_path, recording(tone(150), "a"))
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["utterances.csv"]
@@ -454,5 +457,5 @@ def test_silence_is_no_example_where_no_speaker_is_known(tmp_path: Path) -> None
     silent = recording(np.zeros(13_230), "a", speaker="unknown")
     heard = recording(tone(150), "b", speaker="unknown")
     write_store(tmp_path / "a.h5", [silent, heard])
-    table = UtteranceTable((tmp_path / "a.h5",), trimmed=False)
-    assert choose_examples(table, measure(table, 100, 0), "c") == {"sad": 1}
+    table = UtteranceTable((tmp_path / "a.h5",))
+    assert choose_examples(measure_utterances(table, 100, 0), "c") == {"sad": 1}

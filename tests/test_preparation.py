@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from data_manifests.manifest import Utterance
 from fins.audio import HOP, SAMPLE_RATE, WINDOW, quantise, read_audio
-from fins.preparation import (
-    Account,
+from fins.data.corpus_import import PrepareOptions, parse_clip
+from fins.data.preparation import (
     Preparation,
+    PreparationCounts,
     _finished,
     _group,
     _make_part,
@@ -22,10 +24,11 @@ from fins.preparation import (
     load_recordings,
     parts_folder,
 )
-from fins.splits import split_utterances
-from fins.store import Store, StoreError, Utterance
-from fins.synthetic import write_corpus
-from pipelines.prepare import PrepareConfig, main, parse_clip
+from fins.data.protocols import Division, assign_parts
+from fins.data.store import Store, StoreError
+from fins.data.synthetic.synthesiser import write_corpus
+from fins.data.table import rows_of_stores
+from pipelines.prepare import main
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +42,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def prepared(made: Path) -> Path:
     out = made.parent / "made.h5"
-    main(PrepareConfig("synthetic", made, out, workers=2))
+    main(PrepareOptions("synthetic", made, out, workers=2))
     return out
 
 
@@ -83,7 +86,7 @@ def test_the_store_holds_what_the_files_hold(made: Path, prepared: Path) -> None
 def test_every_file_is_accounted_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good, bad = awkward_corpus(tmp_path / "tree")
     out = tmp_path / "stores" / "tree.h5"
-    main(PrepareConfig("folders", tmp_path / "tree", out, workers=1))
+    main(PrepareOptions("folders", tmp_path / "tree", out, workers=1))
     printed = capsys.readouterr().out
     report = json.loads(out.with_suffix(".report.json").read_text())
     assert report["files_found"] == 11
@@ -107,7 +110,7 @@ def test_every_file_is_accounted_for(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_strict_ends_at_the_first_file_that_can_not_be_read(tmp_path: Path) -> None:
     awkward_corpus(tmp_path / "tree")
     with pytest.raises(ValueError, match=r"--strict: .*(truncated|NaN|empty|no audio)"):
-        main(PrepareConfig("folders", tmp_path / "tree", tmp_path / "tree.h5", workers=1, strict=True))
+        main(PrepareOptions("folders", tmp_path / "tree", tmp_path / "tree.h5", workers=1, strict=True))
     assert not (tmp_path / "tree.h5").exists()
 
 
@@ -115,7 +118,7 @@ def test_a_corpus_without_a_readable_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "tree/sad").mkdir(parents=True)
     (tmp_path / "tree/sad/text.wav").write_text("not audio")
     with pytest.raises(ValueError, match=r"none of the 1 files could be read; .*no audio"):
-        main(PrepareConfig("folders", tmp_path / "tree", tmp_path / "tree.h5", workers=1))
+        main(PrepareOptions("folders", tmp_path / "tree", tmp_path / "tree.h5", workers=1))
 
 
 def test_the_same_command_again_keeps_the_store_and_other_input_is_refused(
@@ -123,16 +126,16 @@ def test_the_same_command_again_keeps_the_store_and_other_input_is_refused(
 ) -> None:
     before = prepared.stat().st_mtime_ns
     report = prepared.with_suffix(".report.json").read_text()
-    main(PrepareConfig("synthetic", made, prepared, workers=2))
+    main(PrepareOptions("synthetic", made, prepared, workers=2))
     assert prepared.stat().st_mtime_ns == before
     assert prepared.with_suffix(".report.json").read_text() == report
     with pytest.raises(StoreError, match="made of other input"):
-        main(PrepareConfig("synthetic", made, prepared, clip="0:1"))
+        main(PrepareOptions("synthetic", made, prepared, clip="0:1"))
     (tmp_path / "tree/sad").mkdir(parents=True)
     soundfile.write(tmp_path / "tree/sad/a.wav", tone(SAMPLE_RATE, 1), SAMPLE_RATE)
     ledger = prepared.with_suffix(".ledger.csv").read_text()
     with pytest.raises(StoreError, match="made of other input"):
-        main(PrepareConfig("folders", tmp_path / "tree", prepared))
+        main(PrepareOptions("folders", tmp_path / "tree", prepared))
     assert prepared.with_suffix(".ledger.csv").read_text() == ledger
 
 
@@ -141,7 +144,7 @@ def test_a_folder_in_the_way_is_left_alone(made: Path, tmp_path: Path) -> None:
     parts.mkdir()
     (parts / "precious.txt").write_text("keep me")
     with pytest.raises(StoreError, match="is in the way"):
-        main(PrepareConfig("synthetic", made, tmp_path / "made.h5"))
+        main(PrepareOptions("synthetic", made, tmp_path / "made.h5"))
     assert (parts / "precious.txt").exists()
 
 
@@ -150,7 +153,7 @@ def test_published_augmentations(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", signal, SAMPLE_RATE, subtype="FLOAT")
     utterance = Utterance("a", "a.wav", "made", "s", "calm", "")
     preparation = Preparation(augment="paper", seed=1)
-    account = Account()
+    account = PreparationCounts()
     original, noisy, stretched = load_recordings(utterance, tmp_path, preparation, account)
     assert account.n_augmented == 2
     assert [r.utterance.augmented_from for r in (original, noisy, stretched)] == ["", "a", "a"]
@@ -164,20 +167,20 @@ def test_published_augmentations(tmp_path: Path) -> None:
     pitch = spectrum.argmax() * SAMPLE_RATE / (1 << 18)
     assert pitch == pytest.approx(440 * 2 ** (0.7 / 12), rel=2e-3)
 
-    again = load_recordings(utterance, tmp_path, preparation, Account())
+    again = load_recordings(utterance, tmp_path, preparation, PreparationCounts())
     np.testing.assert_array_equal(again[1].signal, noisy.signal)
-    other = load_recordings(utterance, tmp_path, replace(preparation, seed=2), Account())
+    other = load_recordings(utterance, tmp_path, replace(preparation, seed=2), PreparationCounts())
     assert (other[1].signal != noisy.signal).any()
     held_out = replace(utterance, part="test")
-    assert len(load_recordings(held_out, tmp_path, preparation, Account())) == 1
+    assert len(load_recordings(held_out, tmp_path, preparation, PreparationCounts())) == 1
 
 
 def test_augmented_copies_in_a_store_only_train(made: Path, tmp_path: Path) -> None:
     out = tmp_path / "augmented.h5"
-    main(PrepareConfig("synthetic", made, out, augment="paper", clip="0:0.5"))
+    main(PrepareOptions("synthetic", made, out, augment="paper", clip="0:0.5"))
     with Store(out) as store:
         assert store.n_utterances == 72
-        parts = split_utterances(store.utterances, "random", 0)
+        parts = assign_parts(rows_of_stores([store]), Division("random"), 0)
         copies = store.utterances["augmented_from"] != ""
         assert set(parts[copies]) == {"train", "unused"}
         assert set(store.utterances["n_samples"][~copies]) == {SAMPLE_RATE // 2}
@@ -200,7 +203,7 @@ def test_what_a_clip_pads_cuts_or_misses_is_counted(tmp_path: Path) -> None:
     for name, seconds in (("long", 2.0), ("exact", 1.5), ("short", 1.0), ("early", 0.4)):
         soundfile.write(tmp_path / f"tree/sad/{name}.wav", tone(SAMPLE_RATE, seconds), SAMPLE_RATE)
     out = tmp_path / "clips.h5"
-    main(PrepareConfig("folders", tmp_path / "tree", out, clip="0.5:1.5"))
+    main(PrepareOptions("folders", tmp_path / "tree", out, clip="0.5:1.5"))
     account = json.loads(out.with_suffix(".report.json").read_text())["store"]
     assert (account["n_utterances"], account["n_cut"], account["n_padded"]) == (3, 1, 1)
     ((path, why),) = account["unreadable"]
@@ -236,14 +239,14 @@ def test_a_clip_that_is_no_range_is_refused(clip: str) -> None:
 
 def test_options_that_can_not_be_meant_are_refused(made: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="--workers"):
-        main(PrepareConfig("synthetic", made, tmp_path / "a.h5", workers=0))
+        main(PrepareOptions("synthetic", made, tmp_path / "a.h5", workers=0))
     with pytest.raises(ValueError, match=r"ends in \.h5"):
-        main(PrepareConfig("synthetic", made, tmp_path / "a.csv"))
+        main(PrepareOptions("synthetic", made, tmp_path / "a.csv"))
 
 
 @pytest.mark.corpora
 def test_the_real_savee_is_stored_whole(corpora: Path, tmp_path: Path) -> None:
-    main(PrepareConfig("savee", corpora / "SAVEE", tmp_path / "savee.h5"))
+    main(PrepareOptions("savee", corpora / "SAVEE", tmp_path / "savee.h5"))
     with Store(tmp_path / "savee.h5") as store:
         assert store.n_utterances == 480 and len(set(store.utterances["speaker"])) == 4
         row = 123

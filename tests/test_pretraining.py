@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import recall_score
 
 from fins.runs import read_json, write_json
-from pipelines import compare
-from pipelines.compare import CompareConfig
-from pipelines.pretraining import conclude, pretraining_seconds
-from pipelines.results import Predictions
-from pipelines.sweeps import read_sweep
-from ser_heads.models import build_model
-from ser_heads.training import RECENT
+from ser_heads.evaluation.predictions import Predictions
+from ser_heads.experiments.comparison import CompareOptions, compare
+from ser_heads.experiments.sweeps import read_sweep
+from ser_heads.experiments.sweeps.fin_vs_random import conclude, pretraining_seconds
+from ser_heads.models import build, get_entry
+from ser_heads.training.schedule import RECENT
 
 LABELS = ("angry", "happy", "sad")
 SHARES = {"closed_form": 0.5, "frozen": 0.5, "tuned": 0.75, "random": 0.6, "permuted": 0.4}  # right answers
@@ -34,20 +34,21 @@ def made_up(folder: Path) -> list[dict[str, Any]]:
                 truth = np.repeat(LABELS, 120)
                 speakers = [f"made/s{(place + seed) % 12}" for place in range(360)]
                 correct = rng.random(360) < right * (0.7 if percent == 10 else 1)
-                said = np.where(correct, truth, rng.choice(LABELS, 360))
+                answers = np.where(correct, truth, rng.choice(LABELS, 360))
                 name = f"{arm}-{percent}"
                 run = folder / f"{name}-seed{seed}"
                 run.mkdir()
                 names = [f"made/{seed}-{place}" for place in range(360)]
-                columns = (names, speakers, list(truth), list(said))
-                Predictions(*columns, np.full((360, 3), 1 / 3), LABELS).write(run / "predictions.csv")
+                columns = {"utterance": names, "corpus": "made", "speaker": speakers}
+                table = pd.DataFrame({**columns, "emotion": truth, "answer": answers})
+                Predictions(table, np.full((360, 3), 1 / 3), LABELS).write(run / "predictions.csv")
                 known = ("model", "parameters", "protocol", "parts", "labels", "uar")
                 write_json(run / "result.json", {**dict.fromkeys(known), "n_utterances": 360})
                 with (run / "history.csv").open("w", newline="") as file:
                     writer = csv.writer(file)
                     writer.writerow(["epoch", "seconds", "validation_uar"])
                     writer.writerows([n, 10 * n, right * min(1, n / 8)] for n in range(1, 21))
-                uar = float(recall_score(truth, said, average="macro"))
+                uar = float(recall_score(truth, answers, average="macro"))
                 row = {"name": name, "label": f"{name}, seed {seed}", "folder": run.name, "seed": seed}
                 rows.append({**row, "by_part": {"test": {"uar": uar}}, "unseen": {"uar": uar / 2}})
     return rows
@@ -117,16 +118,17 @@ def test_each_arm_is_what_it_is_called() -> None:
     assert len(sweep.runs) == 25 and sweep.conclude is conclude
     for name, config in sweep.runs.items():
         arm, percent = name.split("-")
-        assert config.training_speakers == int(percent) / 100 and config.fins == ("mel",)
-        assert config.pretraining == {
+        options, recipe = config.options, config.recipe
+        assert config.division.training_speakers == int(percent) / 100 and options.fins == ("mel",)
+        assert options.pretraining == {
             "closed_form": "closed_form",
             "random": "none",
             "permuted": "permuted",
         }.get(arm, "imitation")
-        assert (config.finetuned_epochs > 0) == (arm in ("tuned", "random", "permuted"))
-        epochs = config.frozen_epochs + config.finetuned_epochs
-        assert epochs == config.patience == sweep.runs[f"frozen-{percent}"].frozen_epochs
-        build_model(config)
+        assert (recipe.finetuned_epochs > 0) == (arm in ("tuned", "random", "permuted"))
+        epochs = recipe.frozen_epochs + recipe.finetuned_epochs
+        assert epochs == recipe.patience == sweep.runs[f"frozen-{percent}"].recipe.frozen_epochs
+        build(get_entry(config.model), options, LABELS)
 
 
 @pytest.mark.usefixtures("runs_here")
@@ -134,15 +136,17 @@ def test_the_page_begins_with_the_answers(small_store: Path, tmp_path: Path) -> 
     path = tmp_path / "short.py"
     path.write_text(
         "from dataclasses import replace\n"
-        "from pipelines.pretraining import conclude\n"
-        "from pipelines.sweeps import read_sweep\n\n\n"
+        "from ser_heads.experiments.sweeps.fin_vs_random import conclude\n"
+        "from ser_heads.experiments.sweeps import read_sweep\n\n\n"
+        "def short(recipe):\n"
+        "    return replace(recipe, copies=0, frozen_epochs=min(1, recipe.frozen_epochs),\n"
+        "                   finetuned_epochs=min(1, recipe.finetuned_epochs))\n\n\n"
         "def runs():\n"
         "    made = read_sweep('fin_vs_random').runs\n"
-        "    return {name: replace(made[name], frozen_epochs=min(1, made[name].frozen_epochs), copies=0,\n"
-        "                          finetuned_epochs=min(1, made[name].finetuned_epochs))\n"
+        "    return {name: replace(made[name], recipe=short(made[name].recipe))\n"
         "            for name in ('closed_form-100', 'tuned-100', 'random-50', 'random-100')}\n"
     )
-    compare.main(CompareConfig(str(path), (small_store,), (0, 1), out=tmp_path / "out"))
+    compare(CompareOptions(str(path), (small_store,), (0, 1), out=tmp_path / "out"))
     result = read_json(tmp_path / "out" / "result.json")
     assert result["n_failed"] == 0
     assert [its["n_runs"] for its in result["conclusion"]["differences"]] == [2, 2, 2, 2]

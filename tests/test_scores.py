@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import r2_score
 
-from fins.scores import R2Accumulator
+from fins.learning.r2 import R2Accumulator
 
 
 def streamed(truth: np.ndarray, imitation: np.ndarray, sizes: list[int]) -> R2Accumulator:

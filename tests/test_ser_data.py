@@ -1,72 +1,40 @@
-"""Utterance tables, batches, trimming, and augmentation of signals and frames."""
+"""Datasets, perturbed copies, batches, kept frames, and augmentation of frames."""
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
 from conftest import make_recordings, make_signal
 
+from data_manifests.labels import EMOTIONS
 from fins.audio import HOP, WINDOW
-from fins.store import Recording, write_store
-from ser_heads.attention import mask_until
-from ser_heads.augmentation import Augmentation, perturb
-from ser_heads.data import UtteranceTable, centre, count_frames, length_batches, pad, random_batches, trim
+from fins.data.store import write_store
+from fins.data.table import UtteranceTable
+from ser_heads.frontends.waveform import count_frames
+from ser_heads.layers.masked import mask_until
+from ser_heads.model import SerModel
+from ser_heads.models import create
+from ser_heads.training.augmentation import (
+    add_noise,
+    change_contrast,
+    draw_mixture,
+    mask_runs,
+    stretch,
+)
+from ser_heads.training.cache import KEPT_FOLDERS, StoreCache, copied_signal
+from ser_heads.training.datasets import StoreDataset, pad, perturb
+from ser_heads.training.recipe import Augmentation
+from ser_heads.training.sources import FrameSource, length_batches, random_batches
 
 
 def tone(n: int, hertz: float = 440.0, amplitude: float = 0.5) -> np.ndarray:
     return (amplitude * np.sin(2 * np.pi * hertz * np.arange(n) / 22_050)).astype(np.float32)
-
-
-def test_a_table_joins_stores_in_their_order(small_store: Path, other_store: Path) -> None:
-    table = UtteranceTable([small_store, other_store], trimmed=False)
-    assert len(table) == 64 + 16
-    assert table.names[64] == "other/other-000"
-    assert table.speakers[0] == "made/s0"
-    np.testing.assert_array_equal(table.signal(64), table.stores[1].signal(0).astype(np.float32) / 32_768)
-    features = table.stored_features(64, ("rms", "mel"))
-    np.testing.assert_array_equal(features[:, :1], table.stores[1].labels("rms", 0, len(features)))
-    assert features.shape[1] == 129
-
-
-def test_trim_cuts_quiet_ends_on_the_grid_and_nothing_within() -> None:
-    speech = tone(20 * HOP)
-    signal = np.concatenate([np.zeros(30 * HOP), speech, np.zeros(9 * HOP), speech, np.zeros(25 * HOP)])
-    trimmed = trim(signal.astype(np.float32))
-    # a window is heard if any of it is: three hops before the first sample, and the window of the last one
-    first = 30 * HOP - WINDOW + HOP
-    last = (30 + 20 + 9 + 20 - 1) * HOP + WINDOW
-    np.testing.assert_array_equal(trimmed, signal[first:last].astype(np.float32))
-
-
-def test_trim_leaves_what_is_45_db_down_out_and_less_in() -> None:
-    loud, quiet = tone(10 * WINDOW), 10 ** (-44 / 20) * tone(10 * WINDOW)
-    assert len(trim(np.concatenate([quiet, loud]))) == 20 * WINDOW
-    assert len(trim(np.concatenate([quiet / 1.5, loud]))) < 12 * WINDOW
-
-
-def test_an_offset_is_taken_away_if_it_is_worth_it(tmp_path: Path) -> None:
-    speech = np.concatenate([np.zeros(30 * HOP), 0.2 * tone(40 * HOP), np.zeros(30 * HOP)])
-    recordings = make_recordings(2)
-    for place, offset in enumerate((0.05, 0.001)):
-        signal = ((speech + offset) * 32_768).round().astype(np.int16)
-        recordings[place] = Recording(recordings[place].utterance, signal, f"sha{place}")
-    write_store(tmp_path / "offset.h5", recordings)
-    with_offset, nearly_none = (UtteranceTable([tmp_path / "offset.h5"]).signal(place) for place in (0, 1))
-    assert abs(with_offset.mean()) < 2e-3 and len(with_offset) < 50 * HOP
-    stored = recordings[1].signal.astype(np.float32) / 32_768
-    np.testing.assert_array_equal(nearly_none, trim(stored))
-    untouched = UtteranceTable([tmp_path / "offset.h5"], trimmed=False).signal(0)
-    assert untouched.mean() == pytest.approx(0.05, abs=1e-3)
-    assert not centre(np.zeros(10, np.float32)).any()
-
-
-def test_trim_of_silence_and_of_a_short_signal() -> None:
-    assert len(trim(np.zeros(5 * WINDOW, np.float32))) == 5 * WINDOW
-    padded = trim(np.ones(100, np.float32))
-    assert len(padded) == WINDOW and padded.sum() == 100
 
 
 def test_copies_depend_on_name_and_number_alone() -> None:
@@ -92,10 +60,10 @@ def test_a_copy_changes_pitch_with_length() -> None:
 def test_batches_hold_every_utterance_once() -> None:
     lengths = np.random.default_rng(0).integers(1_000, 90_000, 515)
     sorted_batches = length_batches(lengths, 32, 2_000_000)
-    padding = sum(len(its) * lengths[its].max() for its in sorted_batches) / lengths.sum() - 1
+    padding = sum(len(batch) * lengths[batch].max() for batch in sorted_batches) / lengths.sum() - 1
     assert padding < 0.06
-    assert max(len(its) * lengths[its].max() for its in sorted_batches) <= 2_000_000
-    assert [len(its) for its in length_batches(np.array([5, 90, 7]), 8, 20)] == [2, 1]
+    assert max(len(batch) * lengths[batch].max() for batch in sorted_batches) <= 2_000_000
+    assert [len(batch) for batch in length_batches(np.array([5, 90, 7]), 8, 20)] == [2, 1]
     shuffled = random_batches(515, 32, np.random.default_rng(1))
     for batches in (sorted_batches, shuffled):
         assert sorted(np.concatenate(batches)) == list(range(515))
@@ -103,8 +71,8 @@ def test_batches_hold_every_utterance_once() -> None:
     assert min(map(len, shuffled)) >= 30  # no leftover of one, of which batch norm could learn nothing
     assert sorted(map(len, random_batches(31, 2, np.random.default_rng(1)))) == [2] * 14 + [3]
     again, other = (random_batches(515, 32, np.random.default_rng(seed)) for seed in (1, 2))
-    assert all((one == its).all() for one, its in zip(shuffled, again, strict=True))
-    assert any((one != its).any() for one, its in zip(shuffled, other, strict=True))
+    assert all((one == two).all() for one, two in zip(shuffled, again, strict=True))
+    assert any((one != two).any() for one, two in zip(shuffled, other, strict=True))
 
 
 def test_pad_adds_zeros_at_the_end() -> None:
@@ -126,7 +94,7 @@ def test_stretch_is_linear_interpolation() -> None:
     generator = torch.Generator().manual_seed(0)
     frames = torch.randn(6, 50, 4)
     n_frames = torch.tensor([50, 40, 3, 1, 20, 50])
-    stretched, wanted = Augmentation(stretch=1.3).stretched(frames, n_frames, generator)
+    stretched, wanted = stretch(frames, n_frames, 1.3, generator)
     assert wanted[3] == 1 and (wanted != n_frames).any()
     for row in range(6):
         n, m = int(n_frames[row]), int(wanted[row])
@@ -143,16 +111,16 @@ def test_noise_is_steady_coloured_and_at_its_level() -> None:
     n_frames = torch.randint(2, 7, (300,), generator=rng)
     mask = mask_until(n_frames, 6)
     powers = powers * mask[..., None]
-    louder = Augmentation(noisy=0.5, noise=(-30.0, -20.0)).with_noise(powers, mask, rng)
+    louder = add_noise(powers, mask, Augmentation(noisy=0.5, noise=(-30.0, -20.0)), rng)
     added = (louder.double() - powers.double()).numpy()
     assert (added[~mask.numpy()] == 0).all()
     noisy = added[:, 0].max(axis=1) > 0
     assert 0.4 < noisy.mean() < 0.6 and (added[~noisy] == 0).all()
     for row in np.flatnonzero(noisy):
-        its = powers[row, : n_frames[row]].numpy()
+        own = powers[row, : n_frames[row]].numpy()
         noise = added[row, : n_frames[row]]
-        np.testing.assert_allclose(noise, np.broadcast_to(noise[:1], noise.shape), atol=1e-6 * its.max())
-        assert -30.1 < 10 * np.log10(noise.mean() / its.mean()) < -19.9
+        np.testing.assert_allclose(noise, np.broadcast_to(noise[:1], noise.shape), atol=1e-6 * own.max())
+        assert -30.1 < 10 * np.log10(noise.mean() / own.mean()) < -19.9
     ends = 10 * np.log10(added[noisy, 0, -1] / added[noisy, 0, 0])
     assert -40.5 < ends.min() < -35 and 35 < ends.max() < 40.5
 
@@ -160,22 +128,21 @@ def test_noise_is_steady_coloured_and_at_its_level() -> None:
 def test_contrast_moves_levels_together_and_nothing_else() -> None:
     frames = torch.randn(400, 5, 7, generator=torch.Generator().manual_seed(0))
     levels = [slice(0, 3), slice(5, 6)]
-    changed = Augmentation(contrast=1.5).contrasted(frames, levels, torch.Generator().manual_seed(1))
+    changed = change_contrast(frames, levels, 1.5, torch.Generator().manual_seed(1))
     factors = (changed / frames).numpy()
     np.testing.assert_allclose(factors[..., [3, 4, 6]], 1)
-    its = factors[:, :1, :1]
-    np.testing.assert_allclose(factors[..., [0, 1, 2, 5]], np.broadcast_to(its, (400, 5, 4)), rtol=1e-5)
-    assert 1 / 1.5 <= its.min() < 0.68 and 1.48 < its.max() <= 1.5
-    assert abs(np.log(its).mean()) < 0.03  # as often up as down
+    drawn = factors[:, :1, :1]
+    np.testing.assert_allclose(factors[..., [0, 1, 2, 5]], np.broadcast_to(drawn, (400, 5, 4)), rtol=1e-5)
+    assert 1 / 1.5 <= drawn.min() < 0.68 and 1.48 < drawn.max() <= 1.5
+    assert abs(np.log(drawn).mean()) < 0.03  # as often up as down
 
 
 def test_masks_are_runs_within_their_limits() -> None:
     generator = torch.Generator().manual_seed(0)
     frames = torch.ones(40, 60, 10 + 64)
     n_frames = torch.full((40,), 60)
-    masked = Augmentation(n_masks=1, masked_bands=12, masked_time=0.2).masked(
-        frames, n_frames, slice(10, 74), generator
-    )
+    options = Augmentation(n_masks=1, masked_bands=12, masked_time=0.2)
+    masked = mask_runs(frames, n_frames, slice(10, 74), options, generator)
     time = (masked[..., :10] == 0).all(dim=2)
     assert ((masked[..., :10] == 0).any(dim=2) == time).all()  # all plain features of a frame or none
     assert time.sum(dim=1).max() <= 12 and time.any()
@@ -187,11 +154,179 @@ def test_masks_are_runs_within_their_limits() -> None:
 
 def test_mixing_shares() -> None:
     generator = torch.Generator().manual_seed(0)
-    drawn = [Augmentation(mixup=0.3).shares(8, generator) for _ in range(300)]
+    drawn = [draw_mixture(8, 0.3, generator) for _ in range(300)]
     shares = np.array([share for share, _ in drawn])
     assert shares.min() >= 0 and shares.max() <= 1
     # variance of a beta distribution with both parameters a is 1 / (4 (2 a + 1))
     assert shares.mean() == pytest.approx(0.5, abs=0.06)
     assert shares.var() == pytest.approx(1 / (4 * 1.6), rel=0.15)
     assert all(sorted(order.tolist()) == list(range(8)) for _, order in drawn)
-    assert Augmentation(mixup=0).shares(8, generator)[0] == 1
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    path = tmp_path / "made.h5"
+    write_store(path, make_recordings(8), {"identity": "first"})
+    return path
+
+
+def model_of(*features: str) -> SerModel:
+    model = create("fin", EMOTIONS, fins=features)
+    model.frontend.requires_grad_(False)
+    return model
+
+
+class Counting:
+    """A watch that counts what is made."""
+
+    def __init__(self) -> None:
+        self.n = 0
+
+    def note(self, text: str) -> None:
+        """Nothing."""
+
+    def bar(self, total: int | None, unit: str, what: str = "") -> Counting:
+        return self
+
+    def update(self, n: int = 1) -> None:
+        self.n += n
+
+    def describe(self, text: str) -> None:
+        """Nothing."""
+
+    def __enter__(self) -> Counting:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Nothing."""
+
+
+def made(store: Path, model: SerModel, copies: int = 1, rows: range = range(8)) -> tuple[int, np.ndarray]:
+    """How many frames of recordings are made, and those of the first one's last copy."""
+    watch = Counting()
+    with UtteranceTable([store]) as table:
+        cache = StoreCache(watch)
+        dataset = StoreDataset(table, np.array(rows), EMOTIONS)
+        source = FrameSource(model, dataset, cache, copies=copies)
+        frames = source.batch([0], [copies])[0].values[0].numpy()
+        cache.close()
+    return watch.n, frames
+
+
+def test_a_store_s_dataset_says_what_the_table_says(small_store: Path, other_store: Path) -> None:
+    with UtteranceTable([small_store, other_store]) as table:
+        dataset = StoreDataset(table, np.array([3, 64, 70]), EMOTIONS)
+        assert len(dataset) == 3 and dataset.names == ["made/made-003", "other/other-000", "other/other-006"]
+        assert dataset.groups == ["made", "other", "other"] and dataset.targets.tolist() == [3, 0, 6]
+        signal, place = dataset[1]
+        np.testing.assert_array_equal(signal, table.stores[1].signal(0).astype(np.float32) / 32_768)
+        assert place == 0 and dataset.lengths[1] == len(signal)
+        with pytest.raises(ValueError, match="calm is none of the labels angry, sad"):
+            StoreDataset(table, np.array([0, 1]), ("angry", "sad"))
+
+
+def test_kept_frames_are_those_of_the_copies(store: Path) -> None:
+    model = model_of("rms", "zcr")
+    with UtteranceTable([store]) as table:
+        dataset = StoreDataset(table, np.arange(8), EMOTIONS)
+        source = FrameSource(model, dataset, StoreCache(), copies=2)
+        for copy in range(3):
+            signal = copied_signal(model.trim, dataset, 5, dataset.names[5], copy)
+            trimmed, lengths = model.trim(torch.from_numpy(table.signal(5))[None])
+            expected = perturb(trimmed[0, : int(lengths[0])].numpy(), "made/made-005", copy)
+            np.testing.assert_array_equal(signal[: len(expected)], expected)
+            with torch.no_grad():
+                frames = model.frontend(torch.from_numpy(signal)[None], torch.tensor([len(signal)]))
+            kept, _ = source.batch([5], [copy])
+            np.testing.assert_allclose(kept.values[0].numpy(), frames.values[0].numpy(), atol=1e-6)
+
+
+def test_frames_are_made_once_and_only_what_is_missing(store: Path) -> None:
+    model = model_of("rms")
+    assert made(store, model, rows=range(4))[0] == 4 * 2
+    assert made(store, model, rows=range(4))[0] == 0
+    # of others what they lack: recordings that never train have no copies
+    assert made(store, model, copies=0)[0] == 4
+    assert made(store, model)[0] == 4
+    assert made(store, model, copies=2)[0] == 8
+    (folder,) = store.parent.glob("made.frames-*")
+    assert folder.is_dir() and not list(folder.glob("*.partial"))
+
+
+@pytest.mark.parametrize("damage", ["values", "truncated", "index", "no file"])
+def test_damaged_frames_are_made_again(store: Path, damage: str) -> None:
+    model = model_of("rms")
+    _, truth = made(store, model)
+    (segment,) = store.parent.glob("made.frames-*/*.h5")
+    if damage == "truncated":
+        segment.write_bytes(segment.read_bytes()[:1_000])
+    elif damage == "no file":
+        segment.write_text("nothing")
+    else:
+        with h5py.File(segment, "r+") as file:
+            if damage == "values":
+                file["frames"][:] = 0
+            else:
+                index = file["index"][:]
+                index[-1, 3] += 1_000
+                file["index"][:] = index
+    n, again = made(store, model)
+    np.testing.assert_array_equal(again, truth)
+    assert n == 16
+
+
+def test_a_column_of_small_values_is_looked_into_beside_large_ones(store: Path) -> None:
+    model = model_of("mel", "rms", "zcr")
+    assert (made(store, model)[0], made(store, model)[0]) == (16, 0)
+    for column in (128, 129):
+        (segment,) = store.parent.glob("made.frames-*/*.h5")
+        with h5py.File(segment, "r+") as file:
+            file["frames"][:, column] *= 1.02
+        assert (made(store, model)[0], made(store, model)[0]) == (16, 0)
+
+
+def test_other_weights_stores_and_trimming_have_their_own_frames(store: Path) -> None:
+    model = model_of("rms")
+    assert made(store, model)[0] == 16
+    other = model_of("rms")
+    with torch.no_grad():
+        next(other.frontend.parameters()).mul_(1.01)
+    assert made(store, other)[0] == 16 and made(store, model)[0] == 0
+    whole = model_of("rms")
+    whole.trim.quiet = None
+    assert made(store, whole)[0] == 16
+    write_store(store, make_recordings(8), {"identity": "second"})
+    assert made(store, model)[0] == 16
+
+
+def test_what_is_unused_for_longest_goes_first(store: Path) -> None:
+    models = []
+    for factor in range(KEPT_FOLDERS + 2):
+        model = model_of("rms")
+        with torch.no_grad():
+            next(model.frontend.parameters()).mul_(1 + factor / 100)
+        models.append(model)
+        made(store, model)
+        for age, folder in enumerate(sorted(store.parent.glob("made.frames-*"), key=os.path.getmtime)):
+            os.utime(folder, (age, age))
+    assert len(list(store.parent.glob("made.frames-*"))) == KEPT_FOLDERS
+    assert made(store, models[-1])[0] == 0 and made(store, models[0])[0] == 16
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="a superuser writes anywhere")
+def test_a_place_where_nothing_can_be_kept_is_named(store: Path) -> None:
+    store.parent.chmod(0o500)
+    try:
+        with pytest.raises(ValueError, match="link the store into a folder of yours"):
+            made(store, model_of("rms"))
+    finally:
+        store.parent.chmod(0o700)
+
+
+def test_a_copied_store_takes_its_frames_along_only_with_their_folder(store: Path, tmp_path: Path) -> None:
+    model = model_of("rms")
+    made(store, model)
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(store, other / "made.h5")
+    assert made(other / "made.h5", model)[0] == 16

@@ -8,8 +8,10 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import fields, replace
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,26 +19,41 @@ from conftest import make_recordings
 from matplotlib.image import imread
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
 
-import pipelines.evaluate as evaluate
-import pipelines.train as train
+import ser_heads
+from data_manifests.labels import EMOTIONS
+from fins.data.protocols import PROTOCOLS, SplitProtocol, divide_at_random, speakers_of
+from fins.data.store import write_store
 from fins.runs import read_json
-from fins.store import EMOTIONS, write_store
-from pipelines.results import read_predictions
+from ser_heads.evaluation.predictions import read_predictions
+from ser_heads.evaluation.unseen import EvaluateOptions, evaluate
+from ser_heads.experiments.config import RunConfig, configure, read_command_line
+from ser_heads.experiments.run import train_classifier
+from ser_heads.models import MODELS
+from ser_heads.training.recipe import NO_AUGMENTATION
 
 CONTRACT = {"model", "parameters", "protocol", "parts", "labels", "uar", "wa", "macro_f1", "weighted_f1"}
 CONTRACT |= {"confusion", "interval_95", "seconds"}
 
 
-def config(made: Path, out: Path, **changes: object) -> train.TrainConfig:
-    tiny = {"model": "fin", "fins": ("rms", "chroma"), "frozen_epochs": 2, "finetuned_epochs": 1, "copies": 1}
-    return train.TrainConfig(**{**tiny, "store": (made,), "out": out, **changes})  # type: ignore[arg-type]
+def config(made: Path, out: Path, **changes: Any) -> RunConfig:
+    tiny = {"frozen_epochs": 2, "finetuned_epochs": 1, "copies": 1, "fins": ("rms", "chroma")}
+    model = changes.pop("model", "fin")
+    options = {**tiny, "store": (made,), "out": out, **changes}
+    if model not in ("fin", "fin_wavelet"):  # nothing in these is finetuned
+        del options["fins"], options["finetuned_epochs"]
+    return configure(model, **options)
+
+
+def judge(run: Path, *stores: Path, out: Path | None = None) -> Path:
+    """The folder of an evaluation on stores."""
+    return evaluate(EvaluateOptions((run,), stores, out))[0]
 
 
 @pytest.fixture(scope="module")
 def run(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of two epochs, of no use but to be looked at."""
     out = tmp_path_factory.mktemp("runs") / "fin"
-    train.main(config(small_store, out))
+    train_classifier(config(small_store, out))
     return out
 
 
@@ -44,23 +61,19 @@ def check_result(folder: Path) -> dict:
     """The contract of DESIGN.md, and every score by scikit-learn from the table of predictions."""
     result = read_json(folder / "result.json")
     assert set(result) >= CONTRACT
-    said = read_predictions(folder)
-    labels = list(said.labels)
+    predictions = read_predictions(folder)
+    labels = list(predictions.labels)
     assert result["labels"] == labels
-    present = [label for label in labels if label in said.truth]
-    assert result["uar"] == pytest.approx(
-        recall_score(said.truth, said.answer, labels=present, average="macro")
-    )
-    assert result["wa"] == pytest.approx(accuracy_score(said.truth, said.answer))
+    truth, answer = (predictions.table[column].tolist() for column in ("emotion", "answer"))
+    present = [label for label in labels if label in truth]
+    assert result["uar"] == pytest.approx(recall_score(truth, answer, labels=present, average="macro"))
+    assert result["wa"] == pytest.approx(accuracy_score(truth, answer))
     for key, average in (("macro_f1", "macro"), ("weighted_f1", "weighted")):
-        expected = f1_score(said.truth, said.answer, labels=present, average=average, zero_division=0)
+        expected = f1_score(truth, answer, labels=present, average=average, zero_division=0)
         assert result[key] == pytest.approx(expected)
-    np.testing.assert_array_equal(
-        result["confusion"], confusion_matrix(said.truth, said.answer, labels=labels)
-    )
-    best = [labels[place] for place in said.probabilities.argmax(axis=1)]
-    assert best == said.answer
-    np.testing.assert_allclose(said.probabilities.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_array_equal(result["confusion"], confusion_matrix(truth, answer, labels=labels))
+    assert [labels[place] for place in predictions.probabilities.argmax(axis=1)] == answer
+    np.testing.assert_allclose(predictions.probabilities.sum(axis=1), 1, atol=1e-5)
     for name in ("confusion", "emotions", "speakers"):
         assert imread(folder / f"{name}.png").std() > 0.01
     text = (folder / "README.md").read_text()
@@ -93,51 +106,91 @@ def test_a_run_keeps_the_contract(run: Path, small_store: Path) -> None:
 def test_some_emotions_alone(small_store: Path, tmp_path: Path) -> None:
     four = ("angry", "calm", "happy", "sad")
     out = tmp_path / "four"
-    train.main(config(small_store, out, model="feature_cnn", fins=None, emotions=four, finetuned_epochs=0))
+    train_classifier(config(small_store, out, model="feature_cnn", emotions=four))
     result = check_result(out)
     assert tuple(result["labels"]) == four and result["n_utterances"] == 8
 
 
 def test_a_whole_corpus_can_be_held_out(small_store: Path, other_store: Path, tmp_path: Path) -> None:
     out, stores = tmp_path / "run", (small_store, other_store)
-    changes = {"model": "feature_cnn", "fins": None, "store": stores, "protocol": "corpus"}
-    train.main(config(small_store, out, **changes, test_corpus=("other",)))
+    changes = {"model": "feature_cnn", "store": stores, "protocol": "corpus"}
+    train_classifier(config(small_store, out, **changes, test_corpus=("other",)))
     result = check_result(out)
     assert result["protocol"] == "corpus" and result["parts"]["test"]["corpora"] == {"other": 16}
     assert all(set(result["parts"][part]["corpora"]) == {"made"} for part in ("train", "validation"))
     with pytest.raises(ValueError, match="give --test-corpus"):
-        train.main(config(small_store, tmp_path / "none", **changes))
+        train_classifier(config(small_store, tmp_path / "none", **changes))
 
 
 def test_each_model_has_its_own_defaults() -> None:
-    assert train.settings_of(["--seed", "3"]) == train.TrainConfig()
+    config, own = read_command_line("about", arguments=["--seed", "3"])
+    assert config == configure("fin", seed=3) and own is None
     for arguments in (["--model", "feature_cnn"], ["--store", "s.h5", "--model=feature_cnn"]):
-        settings = train.settings_of(arguments)
-        assert settings == train.with_settings("feature_cnn")
-        assert (settings.model, settings.copies, settings.optimizer) == ("feature_cnn", 0, "adam")
+        config, _ = read_command_line("about", arguments=arguments)
+        store = config.store
+        assert config == configure("feature_cnn", store=store)
+        assert config.recipe is not None
+        assert (config.model, config.recipe.copies, config.recipe.optimizer) == ("feature_cnn", 0, "adam")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_command_line_has_the_options_of_its_model_alone(model: str) -> None:
+    own = [item.name for item in fields(MODELS[model].options)]
+    others = {item.name for entry in MODELS.values() for item in fields(entry.options)} - set(own)
+    for name in sorted(others):
+        flag = f"--{name.replace('_', '-')}"
+        known = f"its own are --{own[0].replace('_', '-')}" if own else "it has none of its own"
+        with pytest.raises(ValueError, match=f"{model} has no option {flag}: {known}"):
+            read_command_line("about", arguments=["--model", model, flag, "3"])
+    with pytest.raises(ValueError, match="has no option --learning-rat"):
+        configure(model, learning_rat=1.0)
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "words"),
+    [
+        ("raw_cnn", {"penalty": 1.0}, "--penalty has no effect on raw_cnn: it has no wavelet kernels"),
+        ("cnn_lstm_1d", {"fin_rate": 1e-3}, "--fin-rate has no effect on cnn_lstm_1d: it has no FINs"),
+        ("spectral_svm", {"loss": "focal"}, "--loss has no effect on spectral_svm: it isn't trained by"),
+        (
+            "feature_cnn",
+            {"augmentation": replace(NO_AUGMENTATION, contrast=1.2)},
+            "--augmentation.contrast has no effect on feature_cnn: its frames have no levels",
+        ),
+        (
+            "spectrogram_cnn",
+            {"augmentation": replace(MODELS["spectrogram_cnn"].recipe.augmentation, seconds=2.0)},
+            "--augmentation.seconds has no effect on spectrogram_cnn: its frames have no length but one",
+        ),
+    ],
+)
+def test_options_without_effect_are_refused(
+    small_store: Path, tmp_path: Path, model: str, changes: dict, words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        train_classifier(configure(model, store=(small_store,), out=tmp_path / "run", **changes))
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_same_command_gives_the_same_numbers(run: Path, small_store: Path, tmp_path: Path) -> None:
-    train.main(config(small_store, tmp_path / "again"))
+    train_classifier(config(small_store, tmp_path / "again"))
     assert (tmp_path / "again" / "predictions.csv").read_text() == (run / "predictions.csv").read_text()
-    train.main(config(small_store, tmp_path / "other", seed=1))
+    train_classifier(config(small_store, tmp_path / "other", seed=1))
     assert (tmp_path / "other" / "predictions.csv").read_text() != (run / "predictions.csv").read_text()
 
 
-def test_a_finished_run_is_not_made_again(
-    run: Path, small_store: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    train.main(config(small_store, run))
-    assert "already" in capsys.readouterr().out
+def test_a_finished_run_is_not_made_again(run: Path, small_store: Path) -> None:
+    assert "already" in train_classifier(config(small_store, run)).text
     with pytest.raises(ValueError, match="holds another run"):
-        train.main(config(small_store, run, frozen_epochs=3))
+        train_classifier(config(small_store, run, frozen_epochs=3))
 
 
 def test_the_models_own_answers_come_out_of_its_file(run: Path, small_store: Path, tmp_path: Path) -> None:
-    evaluate.main(evaluate.EvaluateConfig((run,), (small_store,), tmp_path / "same"))
+    judge(run, small_store, out=tmp_path / "same")
     one, other = (read_predictions(folder) for folder in (run, tmp_path / "same"))
-    order = [other.names.index(name) for name in one.names]
-    assert len(one.names) == len(other.names) == 16  # what it learned from is left out
+    names, others = (predictions.table["utterance"].tolist() for predictions in (one, other))
+    order = [others.index(name) for name in names]
+    assert len(names) == len(others) == 16  # what it learned from is left out
     np.testing.assert_allclose(one.probabilities, other.probabilities[order], atol=2e-6)
     result = check_result(tmp_path / "same")
     assert result["n_left_out"] == {"learned_from": 48, "unknown_emotion": 0}
@@ -151,7 +204,7 @@ def test_another_corpus_with_fewer_emotions(run: Path, tmp_path: Path) -> None:
         if row.utterance.emotion in ("angry", "happy", "neutral", "sad", "surprise")
     ]
     write_store(tmp_path / "esd.h5", recordings)
-    evaluate.main(evaluate.EvaluateConfig((run,), (tmp_path / "esd.h5",)))
+    judge(run, tmp_path / "esd.h5")
     result = check_result(run / "esd")
     assert result["labels"] == ["angry", "happy", "neutral", "sad", "surprise"]
     assert result["protocol"] == "corpus"
@@ -164,42 +217,46 @@ def test_another_corpus_with_fewer_emotions(run: Path, tmp_path: Path) -> None:
 def test_an_emotion_that_training_had_not_is_left_out_and_counted(tmp_path: Path) -> None:
     few = [row for row in make_recordings(64) if row.utterance.emotion not in ("calm", "fear")]
     write_store(tmp_path / "few.h5", few)
-    train.main(config(tmp_path / "few.h5", tmp_path / "run", finetuned_epochs=0))
+    train_classifier(config(tmp_path / "few.h5", tmp_path / "run", finetuned_epochs=0))
     assert read_json(tmp_path / "run" / "result.json")["labels"] == [
         label for label in EMOTIONS if label not in ("calm", "fear")
     ]
     write_store(tmp_path / "all.h5", make_recordings(16, corpus="other"))
-    evaluate.main(evaluate.EvaluateConfig((tmp_path / "run",), (tmp_path / "all.h5",), tmp_path / "out"))
+    judge(tmp_path / "run", tmp_path / "all.h5", out=tmp_path / "out")
     result = check_result(tmp_path / "out")
     assert result["n_left_out"]["unknown_emotion"] == 4
     assert any("knows no calm, fear" in note for note in result["notes"])
 
 
 def test_folds_are_put_together(small_store: Path, tmp_path: Path, run: Path) -> None:
-    train.main(config(small_store, tmp_path / "other", seed=1, finetuned_epochs=0))
-    evaluate.main(evaluate.EvaluateConfig((run, tmp_path / "other"), out=tmp_path / "both"))
+    train_classifier(config(small_store, tmp_path / "other", seed=1, finetuned_epochs=0))
+    evaluate(EvaluateOptions((run, tmp_path / "other"), out=tmp_path / "both"))
     result = check_result(tmp_path / "both")
     each = [read_json(folder / "result.json") for folder in (run, tmp_path / "other")]
-    np.testing.assert_array_equal(result["confusion"], sum(np.array(its["confusion"]) for its in each))
-    assert result["mean_uar_of_runs"] == pytest.approx(np.mean([its["uar"] for its in each]))
+    np.testing.assert_array_equal(
+        result["confusion"], sum(np.array(result_of_fold["confusion"]) for result_of_fold in each)
+    )
+    assert result["mean_uar_of_runs"] == pytest.approx(
+        np.mean([result_of_fold["uar"] for result_of_fold in each])
+    )
 
 
 def test_stored_closed_forms_feed_the_published_head(small_store: Path, tmp_path: Path) -> None:
-    train.main(config(small_store, tmp_path / "run", model="feature_cnn", fins=None, protocol="random"))
+    train_classifier(config(small_store, tmp_path / "run", model="feature_cnn", protocol="random"))
     result = check_result(tmp_path / "run")
     assert result["protocol"] == "random"
-    evaluate.main(evaluate.EvaluateConfig((tmp_path / "run",), (small_store,), tmp_path / "same"))
+    judge(tmp_path / "run", small_store, out=tmp_path / "same")
     assert read_json(tmp_path / "same" / "result.json")["uar"] == pytest.approx(result["uar"])
 
 
 def test_published_folds_cover_every_speaker_once() -> None:
     for corpus, n_folds in (("ravdess", 6), ("savee", 4)):
-        speakers = [its for fold in range(n_folds) for its in train.speakers_of(f"{corpus}:{fold + 1}")]
+        speakers = [key for fold in range(n_folds) for key in speakers_of(f"{corpus}:{fold + 1}")]
         with (files("data_manifests") / f"{corpus}.csv").open() as file:
-            known = {f"{corpus}/{row['speaker']}" for row in csv.DictReader(file)}
+            known = {(corpus, row["speaker"]) for row in csv.DictReader(file)}
         assert sorted(speakers) == sorted(known)
     with pytest.raises(ValueError, match="no fold 'ravdess:7': the known ones are ravdess:1"):
-        train.speakers_of("ravdess:7")
+        speakers_of("ravdess:7")
 
 
 @pytest.mark.parametrize(
@@ -207,13 +264,12 @@ def test_published_folds_cover_every_speaker_once() -> None:
     [
         ({"store": ()}, "give --store"),
         ({"frozen_epochs": 0, "finetuned_epochs": 0}, "there have to be --finetuned-epochs"),
-        ({"frozen_epochs": 0, "model": "wavelet", "fins": None}, "has no FINs to finetune"),
+        ({"frozen_epochs": 0, "model": "wavelet"}, "has no FINs to finetune"),
         ({"patience": 0}, "at least 1"),
         ({"training_speakers": 0.0}, "--training-speakers is a share"),
         ({"copies": -1}, "at least 0"),
         ({"learning_rate": float("nan")}, "--learning-rate is a number above 0"),
         ({"minutes": 0.0}, "--minutes is a number above 0"),
-        ({"minutes": 0.01}, "minutes are too few"),
         ({"fold": "ravdess:1"}, "no utterance of ravdess/01"),
         ({"fold": "ravdess:1", "protocol": "random"}, "goes with --protocol speaker"),
         ({"seed": -1}, "--seed"),
@@ -221,24 +277,24 @@ def test_published_folds_cover_every_speaker_once() -> None:
 )
 def test_options_that_cant_be_meant(small_store: Path, tmp_path: Path, changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        train.main(config(small_store, tmp_path / "run", **changes))
+        train_classifier(config(small_store, tmp_path / "run", **changes))
 
 
 def test_the_same_store_twice(small_store: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="given twice"):
-        train.main(config(small_store, tmp_path / "run", store=(small_store, small_store)))
+        train_classifier(config(small_store, tmp_path / "run", store=(small_store, small_store)))
 
 
 def test_folders_that_are_no_run(run: Path, small_store: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"result\.json is missing"):
-        evaluate.main(evaluate.EvaluateConfig((tmp_path,)))
+        evaluate(EvaluateOptions((tmp_path,)))
     (tmp_path / "result.json").write_text(json.dumps({"feature": "rms"}))
     with pytest.raises(ValueError, match="holds no run of"):
-        evaluate.main(evaluate.EvaluateConfig((tmp_path,)))
+        evaluate(EvaluateOptions((tmp_path,)))
     with pytest.raises(ValueError, match="one run is evaluated at a time"):
-        evaluate.main(evaluate.EvaluateConfig((run, run), (small_store,)))
+        evaluate(EvaluateOptions((run, run), (small_store,)))
     with pytest.raises(ValueError, match="holds a run: choose another"):
-        evaluate.main(evaluate.EvaluateConfig((run,), out=run))
+        evaluate(EvaluateOptions((run,), out=run))
 
 
 @pytest.mark.parametrize(
@@ -267,12 +323,12 @@ def test_a_damaged_run_is_not_evaluated(
     (folder / name).write_text(damage((folder / name).read_text(errors="replace")))
     store = () if name == "predictions.csv" else (small_store,)
     with pytest.raises(ValueError, match=message):
-        evaluate.main(evaluate.EvaluateConfig((folder,), store, tmp_path / "out"))
+        evaluate(EvaluateOptions((folder,), store, tmp_path / "out"))
 
 
 def test_other_utterances_of_the_same_speakers_are_no_other_corpus(run: Path, tmp_path: Path) -> None:
     write_store(tmp_path / "more.h5", make_recordings(96)[64:])
-    evaluate.main(evaluate.EvaluateConfig((run,), (tmp_path / "more.h5",), tmp_path / "out"))
+    judge(run, tmp_path / "more.h5", out=tmp_path / "out")
     assert read_json(tmp_path / "out" / "result.json")["protocol"] == "random"
 
 
@@ -280,27 +336,73 @@ def test_results_are_not_written_over_another_run(run: Path, small_store: Path, 
     other = tmp_path / "other"
     shutil.copytree(run, other)
     with pytest.raises(ValueError, match="holds a run: choose another --out"):
-        evaluate.main(evaluate.EvaluateConfig((run,), (small_store,), other))
+        judge(run, small_store, out=other)
     with pytest.raises(ValueError, match="given twice"):
-        evaluate.main(evaluate.EvaluateConfig((run, run), out=tmp_path / "out"))
+        evaluate(EvaluateOptions((run, run), out=tmp_path / "out"))
 
 
 def test_one_emotion_is_nothing_to_tell_apart(tmp_path: Path) -> None:
     write_store(tmp_path / "one.h5", [row for row in make_recordings(64) if row.utterance.emotion == "sad"])
     with pytest.raises(ValueError, match="but one emotion"):
-        train.main(config(tmp_path / "one.h5", tmp_path / "run", protocol="random"))
+        train_classifier(config(tmp_path / "one.h5", tmp_path / "run", protocol="random"))
 
 
 @pytest.mark.slow
 def test_a_small_budget_is_kept(small_store: Path, tmp_path: Path) -> None:
     started = time.monotonic()
-    train.main(config(small_store, tmp_path / "run", frozen_epochs=2_000, patience=2_000, minutes=0.3))
+    train_classifier(config(small_store, tmp_path / "run", frozen_epochs=2_000, patience=2_000, minutes=0.3))
     assert time.monotonic() - started < 0.3 * 60 + 3
     result = read_json(tmp_path / "run" / "result.json")
     assert 2 < result["epochs"] < 2_000
 
 
-def test_a_budget_that_was_too_small_can_be_raised(small_store: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="too few"):
-        train.main(config(small_store, tmp_path / "run", minutes=0.01))
-    train.main(config(small_store, tmp_path / "run"))
+def test_a_budget_shorter_than_what_follows_still_gives_a_result(small_store: Path, tmp_path: Path) -> None:
+    train_classifier(config(small_store, tmp_path / "run", minutes=0.01))
+    result = check_result(tmp_path / "run")
+    assert result["stopped"] == "minutes" and result["epochs"] == 1
+
+
+def test_the_split_has_a_seed_of_its_own(small_store: Path, tmp_path: Path, run: Path) -> None:
+    options = {"model": "feature_cnn", "frozen_epochs": 1, "copies": 0}
+    first = train_classifier(config(small_store, tmp_path / "a", seed=5, split_seed=0, **options))
+    other = train_classifier(config(small_store, tmp_path / "b", seed=6, split_seed=0, **options))
+    split = (run / "split.csv").read_text()  # of seed 0
+    assert split == (first.folder / "split.csv").read_text() == (other.folder / "split.csv").read_text()
+    assert first.result["split_seed"] == 0 and first.result["seed"] == 5
+    one, two = ((result.folder / "predictions.csv").read_text() for result in (first, other))
+    assert one != two
+
+
+def test_words_of_one_s_own_from_store_to_answers(tmp_path: Path) -> None:
+    words = ("relaxed", "bored", "very stressed")
+    recordings = [
+        replace(row, utterance=replace(row.utterance, emotion=words[place % 3]))
+        for place, row in enumerate(make_recordings(48))
+    ]
+    write_store(tmp_path / "own.h5", recordings)
+    train_classifier(config(tmp_path / "own.h5", tmp_path / "run"))
+    result = check_result(tmp_path / "run")
+    assert result["labels"] == sorted(words)
+    assert ser_heads.load(tmp_path / "run").labels == tuple(sorted(words))
+    write_store(tmp_path / "eight.h5", make_recordings(16, corpus="other"))
+    with pytest.raises(ValueError, match="no emotion is shared"):
+        judge(tmp_path / "run", tmp_path / "eight.h5", out=tmp_path / "out")
+
+
+def test_a_division_that_breaks_its_promise_is_refused(
+    small_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_random = SplitProtocol(divide_at_random, never_shares=("speakers",))
+    monkeypatch.setitem(PROTOCOLS, "speaker", at_random)
+    with pytest.raises(ValueError, match=r"breaks what its protocol promises.*speakers in several parts"):
+        train_classifier(config(small_store, tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_other_folders_are_passed_over_and_counted(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file.txt").write_text("no run")
+    options = EvaluateOptions((run, tmp_path / "empty", tmp_path / "file.txt"), out=tmp_path / "out")
+    assert evaluate(options)[1]["notes"][0].startswith("2 of 3 hold no finished run")
+    with pytest.raises(ValueError, match="none of 2 folders holds a finished run; the first: "):
+        evaluate(EvaluateOptions((tmp_path / "empty", tmp_path / "file.txt")))

@@ -15,25 +15,24 @@ from matplotlib.image import imread
 from sklearn.metrics import r2_score
 
 import fins
-from fins.checkpoints import load_tensors, save_tensors
+from fins.data.store import Store
 from fins.features import get_feature
-from fins.networks import StridedFin
-from fins.store import Store
-from pipelines import report, train
-from pipelines.report import ReportConfig, choose, largest_move, moved, picture_name
-from ser_heads.plots import plot_moved
+from fins.networks import FinConfig, StridedFin
+from fins.tensors import load_tensors, save_tensors
+from ser_heads.evaluation.drift import DriftOptions, largest_move, moved, picture_name, report_drift
+from ser_heads.evaluation.plots import plot_moved
+from ser_heads.experiments.config import configure
+from ser_heads.experiments.run import train_classifier
 
 
 @pytest.fixture(scope="module")
 def tuned(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with a finetuned phase, on a store of its own that a test may take away."""
+    """A run with a finetuned phase, on a store of own own that a test may take away."""
     folder = tmp_path_factory.mktemp("tuned")
     shutil.copy(small_store, folder / "made.h5")
     options = {"frozen_epochs": 1, "finetuned_epochs": 1, "copies": 0, "fin_rate": 1e-2}
-    config = train.TrainConfig(
-        model="fin", fins=("rms", "chroma"), store=(folder / "made.h5",), out=folder / "run", **options
-    )
-    train.main(config)
+    stores = (folder / "made.h5",)
+    train_classifier(configure("fin", fins=("rms", "chroma"), store=stores, out=folder / "run", **options))
     return folder / "run"
 
 
@@ -52,7 +51,7 @@ def change(run: Path, name: str, by: Callable[[torch.Tensor], torch.Tensor]) -> 
 
 
 def report_of(out: Path, *runs: Path, **options: object) -> list[dict]:
-    report.main(ReportConfig(runs, out=out, **options))  # type: ignore[arg-type]
+    report_drift(DriftOptions(runs, out=out, **options))  # type: ignore[arg-type]
 
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is no JSON")
@@ -76,8 +75,8 @@ def expected(path: Path, utterances: list[str], fin: torch.nn.Module, feature: s
         columns = store.utterances
         names = [f"{c}/{i}" for c, i in zip(columns["corpus"], columns["id"], strict=True)]
         slices = [store.window_slice(row) for row, name in enumerate(names) if name in utterances]
-        truth = np.concatenate([store.labels(feature, its.start, its.stop) for its in slices])
-        windows = np.concatenate([store.windows(its.start, its.stop) for its in slices])
+        truth = np.concatenate([store.labels(feature, windows.start, windows.stop) for windows in slices])
+        windows = np.concatenate([store.windows(windows.start, windows.stop) for windows in slices])
     with torch.no_grad():
         imitation = fin(torch.from_numpy(windows)).numpy()
     assert truth.shape[1] == get_feature(feature).n_outputs
@@ -85,36 +84,36 @@ def expected(path: Path, utterances: list[str], fin: torch.nn.Module, feature: s
 
 
 def test_r2_before_and_after_are_those_of_scikit_learn(run: Path, tmp_path: Path) -> None:
-    change(run, "fins.fins.rms.weights", lambda weights: 0.81 * weights)
-    change(run, "fins.fins.chroma.classes.weights", lambda weights: weights + 0.02)
+    change(run, "frontend.members.rms.weights", lambda weights: 0.81 * weights)
+    change(run, "frontend.members.chroma.classes.weights", lambda weights: weights + 0.02)
     (row,) = report_of(tmp_path / "out", run)
     tensors, _ = load_tensors(run / "weights.safetensors")
     store, test = store_of(run), part(run, "test")
     for feature in ("rms", "chroma"):
-        its = row["fins"][feature]
+        own = row["fins"][feature]
         fin = fins.load(feature)
         before = expected(store, test, fin, feature)
-        np.testing.assert_allclose(its["r2_before"]["per_output"], before, atol=1e-6)
-        prefix = f"fins.fins.{feature}."
-        own = {name.removeprefix(prefix): its for name, its in tensors.items() if name.startswith(prefix)}
-        fin.load_state_dict(own)
+        np.testing.assert_allclose(own["r2_before"]["per_output"], before, atol=1e-6)
+        prefix = f"frontend.members.{feature}."
+        state = {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
+        fin.load_state_dict(state)
         after = expected(store, test, fin, feature)
-        np.testing.assert_allclose(its["r2_after"]["per_output"], after, atol=1e-6)
-        np.testing.assert_allclose(its["r2_after"]["uniform"], after.mean(), atol=1e-6)
+        np.testing.assert_allclose(own["r2_after"]["per_output"], after, atol=1e-6)
+        np.testing.assert_allclose(own["r2_after"]["uniform"], after.mean(), atol=1e-6)
         assert before.min() > 0.999 and after.max() < 0.99
-        assert its["n_windows"] == its["r2_before"]["n_windows"] == its["r2_after"]["n_windows"]
+        assert own["n_windows"] == own["r2_before"]["n_windows"] == own["r2_after"]["n_windows"]
 
 
 def test_fins_as_they_were_have_not_moved(run: Path, tmp_path: Path) -> None:
     (row,) = report_of(tmp_path / "out", run)
-    for its in row["fins"].values():
-        assert set(its["moved"].values()) == {0.0} and its["r2_before"] == its["r2_after"]
+    for own in row["fins"].values():
+        assert set(own["moved"].values()) == {0.0} and own["r2_before"] == own["r2_after"]
     page = (tmp_path / "out" / "README.md").read_text()
     assert page.count("| – | 0 % |") == 2 and "kept the FINs of its frozen phase" in page
 
 
 def test_a_scaled_parameter_moved_by_that_share(run: Path, tmp_path: Path) -> None:
-    change(run, "fins.fins.chroma.spectrum.map", lambda weights: 1.1 * weights)
+    change(run, "frontend.members.chroma.spectrum.map", lambda weights: 1.1 * weights)
     (row,) = report_of(tmp_path / "out", run)
     shares = row["fins"]["chroma"]["moved"]
     assert shares.pop("spectrum.map") == pytest.approx(0.1, rel=1e-5)
@@ -125,7 +124,7 @@ def test_a_scaled_parameter_moved_by_that_share(run: Path, tmp_path: Path) -> No
 
 
 def test_a_parameter_that_was_nothing_moved_by_no_share(tmp_path: Path) -> None:
-    before, after = StridedFin(2), StridedFin(2)
+    before, after = (StridedFin(FinConfig("own:two", n_outputs=2)) for _ in range(2))
     after.load_state_dict(before.state_dict())
     with torch.no_grad():
         before.first.bias.zero_()
@@ -133,15 +132,15 @@ def test_a_parameter_that_was_nothing_moved_by_no_share(tmp_path: Path) -> None:
         after.second.bias.zero_()
     shares = moved(before, after)
     assert shares["first.bias"] is None and shares["second.bias"] == 0.0
-    assert largest_move(shares | {"second.weight": 3.0}) == "first.bias | from 0"
-    assert largest_move({"a": 0.02, "b": 25.4}) == "b | 25 times"
+    assert largest_move(shares | {"second.weight": 3.0}) == ("first.bias", "from 0")
+    assert largest_move({"a": 0.02, "b": 25.4}) == ("b", "25 times")
     none = {"per_output": (None, -3.0)}
     plot_moved(tmp_path / "a.png", before, after, {"r2_before": none, "r2_after": none, "moved": shares}, "a")
     assert imread(tmp_path / "a.png").std() > 0.05
 
 
 def test_pictures_show_each_fin_of_each_run(run: Path, tuned: Path, tmp_path: Path) -> None:
-    change(run, "fins.fins.rms.weights", lambda weights: 1.1 * weights)
+    change(run, "frontend.members.rms.weights", lambda weights: 1.1 * weights)
     other = shutil.copytree(tuned, tmp_path / "other")
     rows = report_of(tmp_path / "out", run, other, run)  # the third one is the first
     assert [Path(row["run"]).name for row in rows] == ["run", "other"]
@@ -164,50 +163,51 @@ def test_a_store_is_scored_but_for_what_the_run_learned_from(
     run: Path, other_store: Path, tmp_path: Path
 ) -> None:
     own, test = store_of(run), part(run, "test")
-    learned = [16 + int(name[-3:]) for name in part(run, "train", "validation")]  # after 16 of another
-    fresh = [row for row in range(16 + 64) if row not in learned]
-    table, rows = choose(run, (other_store, own), 3)
-    assert list(rows) == [fresh[0], fresh[round((len(fresh) - 1) / 2)], fresh[-1]]
-    table.close()
     # the same recordings under another name are told by their checksums
     (run / "split.csv").write_text((run / "split.csv").read_text().replace("made/made", "made/renamed"))
-    table, rows = choose(run, (own,), 200)
-    assert {table.names[row] for row in rows} == set(test)
-    table.close()
+    (row,) = report_of(tmp_path / "own", run, store=(own,))
+    with Store(own) as store:
+        names = [f"made/{name}" for name in store.utterances["id"]]
+        counts = dict(zip(names, store.utterances["n_windows"].tolist(), strict=True))
+    assert row["fins"]["rms"]["n_windows"] == sum(counts[name] for name in test)
     (row,) = report_of(tmp_path / "out", run, store=(other_store,))
     with Store(other_store) as store:
         assert row["fins"]["rms"]["n_windows"] == store.n_windows
+    (row,) = report_of(tmp_path / "few", run, store=(other_store,), utterances=3)
+    with Store(other_store) as store:  # evenly spread
+        of_each = store.utterances["n_windows"]
+        assert row["fins"]["rms"]["n_windows"] == of_each[0] + of_each[8] + of_each[15]
 
 
 def test_errors_are_sentences_that_say_what_to_do(run: Path, small_store: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"result.json is missing: is the run finished\?"):
-        report.main(ReportConfig((tmp_path,)))
+        report_drift(DriftOptions((tmp_path,)))
     with pytest.raises(ValueError, match="give the folder of a run"):
-        report.main(ReportConfig(()))
+        report_drift(DriftOptions(()))
     with pytest.raises(ValueError, match="--utterances is at least 1"):
-        report.main(ReportConfig((run,), utterances=0))
+        report_drift(DriftOptions((run,), utterances=0))
     with pytest.raises(ValueError, match="choose another --out"):
-        report.main(ReportConfig((run,), out=run))
+        report_drift(DriftOptions((run,), out=run))
     known = json.loads((run / "config.json").read_text())
     known["config"]["store"] = [str(tmp_path / "gone.h5")]
     (run / "config.json").write_text(json.dumps(known))
     with pytest.raises(ValueError, match=r"the stores of .*run aren't there any more: give --store"):
-        report.main(ReportConfig((run,)))
+        report_drift(DriftOptions((run,)))
     text = (run / "split.csv").read_text()
     known["config"]["store"] = [str(small_store)]
     (run / "config.json").write_text(json.dumps(known))
     (run / "split.csv").write_text(f"{text}made/999,made/s9,sad,sha-x,test\n")
     with pytest.raises(ValueError, match="what was trained on isn't known"):
-        report.main(ReportConfig((run,)))
+        report_drift(DriftOptions((run,)))
     (run / "split.csv").write_text(text.replace(",test", ",validation"))
     parts = json.loads((run / "result.json").read_text())
     parts["parts"]["validation"]["n_utterances"] += parts["parts"]["test"]["n_utterances"]
     parts["parts"]["test"]["n_utterances"] = 0
     (run / "result.json").write_text(json.dumps(parts))
     with pytest.raises(ValueError, match="learned from every utterance of the stores"):
-        report.main(ReportConfig((run,), store=(small_store,)))
+        report_drift(DriftOptions((run,), store=(small_store,)))
     (run / "frozen.safetensors").unlink()
     finetuned_none = "run finetuned no FINs: train it with --finetuned-epochs above 0 and FINs"
     with pytest.raises(ValueError, match=finetuned_none):
-        report.main(ReportConfig((run,)))
+        report_drift(DriftOptions((run,)))
     assert not (run / "report").exists()

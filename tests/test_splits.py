@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from fins.splits import fold_utterances, keep_speakers, split_at_speakers, split_utterances
-from fins.store import EMOTIONS
+from data_manifests.labels import EMOTIONS
+from fins.data import folds as folding
+from fins.data import protocols
+from fins.data.copies import parts_with_copies
+from fins.data.protocols import Division, assign_parts
+from fins.data.protocols import test_on_speakers as on_speakers
 
 
 def table(n_speakers: int = 8, n_each: int = 5, copies: bool = False) -> dict[str, np.ndarray]:
@@ -24,6 +30,38 @@ def table(n_speakers: int = 8, n_each: int = 5, copies: bool = False) -> dict[st
     return {
         name: np.array(column, object) for name, column in zip(names, zip(*rows, strict=True), strict=True)
     }
+
+
+def frame(utterances: dict[str, np.ndarray]) -> pd.DataFrame:
+    """As the rows of an `UtteranceTable`."""
+    rows = pd.DataFrame(utterances)
+    return rows.assign(name=rows["corpus"] + "/" + rows["id"], person=rows["corpus"] + "/" + rows["speaker"])
+
+
+def split_utterances(
+    utterances: dict[str, np.ndarray], protocol: str, seed: int, test_corpora: Sequence[str] = ()
+) -> np.ndarray:
+    return assign_parts(frame(utterances), Division(protocol, tuple(test_corpora)), seed)
+
+
+def split_at_speakers(utterances: dict[str, np.ndarray], testing: Sequence[str], seed: int) -> np.ndarray:
+    rows = frame(utterances)
+    originals = rows[rows["augmented_from"] == ""].reset_index(drop=True)
+    keys = [tuple(name.split("/")) for name in testing]
+    parts = on_speakers(originals, keys, np.random.default_rng(seed))
+    return parts_with_copies(rows, np.array(parts, object))
+
+
+def keep_speakers(
+    utterances: dict[str, np.ndarray], parts: np.ndarray, share: float, seed: int
+) -> np.ndarray:
+    return protocols.keep_speakers(frame(utterances), parts, share, seed)
+
+
+def fold_utterances(
+    utterances: dict[str, np.ndarray], n_folds: int, by_speaker: bool, seed: int
+) -> np.ndarray:
+    return folding.fold_utterances(frame(utterances), n_folds, by_speaker, seed)
 
 
 def test_random_is_70_15_15_in_every_corpus_and_emotion() -> None:
@@ -110,7 +148,7 @@ def test_folds_hold_every_utterance_once_with_like_emotions(by_speaker: bool) ->
 @pytest.mark.parametrize("protocol", ["random", "speaker"])
 def test_augmented_copies_only_train_and_only_beside_their_originals(protocol: str) -> None:
     utterances = table(copies=True)
-    parts = split_utterances(utterances, protocol, seed=3)  # type: ignore[arg-type]
+    parts = split_utterances(utterances, protocol, seed=3)
     part_of = dict(zip(utterances["id"], parts, strict=True))
     copies = utterances["augmented_from"] != ""
     for identity, origin in zip(utterances["id"][copies], utterances["augmented_from"][copies], strict=True):
@@ -129,7 +167,7 @@ def test_what_can_not_be_split_is_refused() -> None:
     with pytest.raises(ValueError, match="needs a corpus of 3 speakers, and the largest has 2"):
         split_utterances(table(n_speakers=2), "speaker", 0)
     with pytest.raises(ValueError, match="known ones are random, speaker, speaker_sentence, corpus"):
-        split_utterances(table(), "sentence", 0)  # type: ignore[arg-type]
+        split_utterances(table(), "sentence", 0)
 
 
 def test_a_corpus_of_two_speakers_trains_beside_a_larger_one() -> None:
@@ -232,7 +270,7 @@ def originals_of(utterances: dict[str, np.ndarray]) -> np.ndarray:
 @pytest.mark.parametrize("protocol", ["random", "speaker"])
 def test_copies_of_namesakes_follow_the_recording_that_they_are_of(protocol: str) -> None:
     utterances = namesakes()
-    parts = split_utterances(utterances, protocol, seed=0)  # type: ignore[arg-type]
+    parts = split_utterances(utterances, protocol, seed=0)
     copies = np.flatnonzero(utterances["augmented_from"] != "")
     for row in copies:
         assert parts[row] == ("train" if parts[originals_of(utterances)[row]] == "train" else "unused")

@@ -17,10 +17,18 @@ from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fins import synthetic
+from data_manifests.labels import EMOTIONS
 from fins.audio import SAMPLE_RATE
-from fins.store import EMOTIONS
-from fins.synthetic import BLOCK, SEGMENTS, SENTENCES, SPEAKERS, STYLES, synthesise, write_corpus
+from fins.data.synthetic import synthesiser as synthetic
+from fins.data.synthetic.synthesiser import (
+    BLOCK,
+    SEGMENTS,
+    SENTENCES,
+    SPEAKERS,
+    STYLES,
+    synthesise,
+    write_corpus,
+)
 from pipelines.synthesise import SynthesiseConfig, main
 
 Corpus = dict[tuple[int, str, int, int], NDArray[np.float32]]

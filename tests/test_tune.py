@@ -20,37 +20,38 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import tyro
 from conftest import needs_ray, only_ray
 from matplotlib.image import imread
 from scipy import stats
 
+from fins.data.protocols import divide
+from fins.data.table import UtteranceTable
 from fins.runs import read_json
-from pipelines import engine, train, tune
-from pipelines.searches import (
-    SHIPPED,
+from pipelines.tune import main
+from ser_heads.experiments import RunConfig, cluster, configure
+from ser_heads.experiments.config import command_of, read_command_line
+from ser_heads.experiments.run import train_classifier
+from ser_heads.experiments.search import SHIPPED, SearchOptions, plan_trials
+from ser_heads.experiments.search.space import (
     Choice,
     LogUniform,
+    SearchSpace,
     Uniform,
     draw_trials,
-    read_search,
+    read_space,
     value_of,
     with_options,
 )
-from pipelines.train import TrainConfig, settings_of, with_settings
-from pipelines.trials import Journal, checkpoint_of, train_trial
-from pipelines.tune import TuneConfig, command_of
-from ser_heads.data import UtteranceTable
-from ser_heads.training import Feed
+from ser_heads.experiments.search.trials import Journal, checkpoint_of, train_trial
 
 TINY = """'''A rate and a batch.'''
 
-from pipelines.searches import Choice, LogUniform
-from pipelines.train import with_settings
+from ser_heads.experiments.search import Choice, LogUniform
+from ser_heads.experiments import configure
 
 
 def default():
-    return with_settings("feature_cnn", batch_size=16)
+    return configure("feature_cnn", batch_size=16)
 
 
 def space():
@@ -59,19 +60,23 @@ def space():
 CPU = torch.device("cpu")
 
 
+def read_search(named: str) -> SearchSpace:
+    return read_space(named, SHIPPED)
+
+
 def search_in(folder: Path, text: str = TINY) -> str:
     path = folder / "tiny.py"
     path.write_text(text)
     return str(path)
 
 
-def asked(folder: Path, store: Path, **changes: Any) -> TuneConfig:
+def asked(folder: Path, store: Path, **changes: Any) -> SearchOptions:
     """A search of three trials of two epochs, one at a time."""
     usual: dict[str, Any] = {"trials": 3, "epochs": 2, "grace": 1, "at_once": 1, "out": folder / "out"}
-    return TuneConfig(search_in(folder), (store,), **{**usual, **changes})
+    return SearchOptions(search_in(folder), (store,), **{**usual, **changes})
 
 
-def heard(out: Path) -> dict[int, list[dict[str, Any]]]:
+def epochs_of(out: Path) -> dict[int, list[dict[str, Any]]]:
     """Trial → what the journal has of its epochs, without times."""
     trials: dict[int, list[dict[str, Any]]] = {}
     for line in Journal(out / "journal.jsonl").lines:
@@ -81,16 +86,15 @@ def heard(out: Path) -> dict[int, list[dict[str, Any]]]:
     return trials
 
 
-@pytest.mark.parametrize("path", sorted(SHIPPED.glob("[!_]*.py")), ids=lambda path: path.stem)
-def test_every_space_of_the_package_gives_configurations_that_train_takes(path: Path) -> None:
-    search = read_search(path.stem)
-    assert search.about and search.default == with_settings(search.default.model)
-    drawn, planned = tune.plan(search, TuneConfig(path.stem, (Path("a.h5"),), trials=30))
-    assert drawn[0] == {option: value_of(search.default, option) for option in search.space}
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_space_of_the_package_gives_configurations_that_train_takes(name: str) -> None:
+    search = read_search(name)
+    assert search.about and search.default == configure(search.default.model)
+    drawn, planned = plan_trials(search, SearchOptions(name, (Path("a.h5"),), trials=30))
+    assert drawn[0] == {option: value_of(search.default, option) for option in search.options}
     for its, config in zip(drawn, planned, strict=True):
-        train.check(config)
         assert config == with_options(planned[0], its) and config.model == search.default.model
-    for option, distribution in search.space.items():
+    for option, distribution in search.options.items():
         values = [its[option] for its in drawn[1:]]
         if isinstance(distribution, Choice):
             assert set(values) == set(distribution.values)
@@ -115,7 +119,7 @@ def test_a_seed_draws_the_same_and_more_trials_start_with_fewer(tmp_path: Path) 
     assert drawn == draw_trials(search, 8, seed=1) and drawn[:3] == draw_trials(search, 3, seed=1)
     assert drawn[0] == {"learning_rate": 1e-3, "batch_size": 16}
     assert drawn[1:] != draw_trials(search, 8, seed=2)[1:]
-    small = replace(search, space={"batch_size": Choice(8, 16, 32)})
+    small = replace(search, options={"batch_size": Choice(8, 16, 32)})
     assert sorted(its["batch_size"] for its in draw_trials(small, 3, 0)) == [8, 16, 32]
     with pytest.raises(ValueError, match="no 4 different configurations"):
         draw_trials(small, 4, 0)
@@ -133,7 +137,7 @@ def test_a_seed_draws_the_same_and_more_trials_start_with_fewer(tmp_path: Path) 
         ('batch_size": Choice(8, 16)', 'batch": Choice(8, 16)', "'batch' can't be searched"),
         ('batch_size": Choice(8, 16)', 'seed": Choice(8, 16)', "'seed' can't be searched"),
         ('batch_size": Choice(8, 16)', 'frozen_epochs": Choice(8, 16)', "can't be searched"),
-        ('batch_size": Choice(8, 16)', "loss\": Choice('focal', 'square')", "loss 'square'"),
+        ('batch_size": Choice(8, 16)', "loss\": Choice('focal', 'square')", "--loss 'square'"),
         ('batch_size": Choice(8, 16)', 'augmentation": Choice(8, 16)', "parts.*augmentation.mixup"),
         ('batch_size": Choice(8, 16)', 'augmentation.mix": Choice(8, 16)', "no such option"),
         ("feature_cnn", "spectral_svm", "no epochs to stop at"),
@@ -168,7 +172,7 @@ def test_options_that_cannot_be_meant(
     small_store: Path, tmp_path: Path, changes: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(ValueError, match=reason):
-        tune.main(replace(asked(tmp_path, small_store), **changes))
+        main(replace(asked(tmp_path, small_store), **changes))
     assert not (tmp_path / "out").exists()
 
 
@@ -176,34 +180,33 @@ def test_a_value_that_training_refuses_is_told_before_any_training(tmp_path: Pat
     text = TINY.replace(
         "LogUniform(1e-4, 1e-2)", "LogUniform(1e-4, 1e-2), 'label_smoothing': Choice(0.0, 1.0)"
     )
-    search = read_search(search_in(tmp_path, text))
     with pytest.raises(ValueError, match=r"lets label_smoothing be 1.0: --label-smoothing is .* below 1"):
-        tune.plan(search, TuneConfig("tiny", (Path("a.h5"),)))
+        read_search(search_in(tmp_path, text))
 
 
 def test_without_ray_the_extra_is_named(
     small_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(cluster.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install 'fin-ser\[cluster\]'"):
-        tune.main(asked(tmp_path, small_store))
+        main(asked(tmp_path, small_store))
 
 
 @pytest.mark.parametrize(
     "config",
     [
-        with_settings("fin", store=(Path("a b.h5"), Path("c.h5")), learning_rate=1.23e-4, fold="ravdess:1"),
-        with_settings("wavelet_packet_net", share_bands=False, depth=7, sharing="node", seed=3),
-        with_settings("feature_cnn", fins=("rms", "zcr"), emotions=("angry", "sad"), optimizer="adamw"),
-        with_options(with_settings("fin"), {"augmentation.mixup": 0.0, "augmentation.noise": (-40.0, -1e-5)}),
-        with_settings("fin", finetuned_epochs=0, frozen_epochs=7, protocol="corpus", test_corpus=("esd",)),
+        configure("fin", store=(Path("a b.h5"), Path("c.h5")), learning_rate=1.23e-4, fold="ravdess:1"),
+        configure("wavelet_packet_net", share_bands=False, depth=7, sharing="node", seed=3),
+        configure("feature_cnn", fins=("rms", "zcr"), emotions=("angry", "sad"), optimizer="adamw"),
+        with_options(configure("fin"), {"augmentation.mixup": 0.0, "augmentation.noise": (-40.0, -1e-5)}),
+        configure("fin", finetuned_epochs=0, frozen_epochs=7, protocol="corpus", test_corpus=("esd",)),
     ],
     ids=lambda config: config.model,
 )
-def test_a_command_says_its_configuration(config: TrainConfig) -> None:
+def test_a_command_says_its_configuration(config: RunConfig) -> None:
     python, m, module, *words = shlex.split(command_of(config))
     assert (python, m, module) == ("python", "-m", "pipelines.train")
-    assert tyro.cli(TrainConfig, args=words, default=settings_of(words)) == config
+    assert read_command_line("", None, words) == (config, None)
 
 
 def test_a_journal_that_a_kill_cut_short(tmp_path: Path) -> None:
@@ -216,7 +219,7 @@ def test_a_journal_that_a_kill_cut_short(tmp_path: Path) -> None:
         file.write('{"trial": 0, "epo')
     again = Journal(path)
     again.write(0, {"epoch": 2, "uar": 0.375, "ended": "finished"})
-    told = [Journal(path).told(number) for number in (0, 1, 2)]
+    told = [Journal(path).record(number) for number in (0, 1, 2)]
     assert [[row["uar"] for row in its.rows] for its in told] == [[0.25, 0.375], [0.5], []]
     assert [(its.ended, its.retries) for its in told] == [("finished", 1), ("stopped", 0), ("", 0)]
     assert Journal(path).seconds() >= again.lines[-1]["at"] >= first.lines[-1]["at"]
@@ -225,9 +228,9 @@ def test_a_journal_that_a_kill_cut_short(tmp_path: Path) -> None:
         Journal(path)
 
 
-def config_of(store: Path, **changes: Any) -> TrainConfig:
+def config_of(store: Path, **changes: Any) -> RunConfig:
     usual = {"frozen_epochs": 6, "finetuned_epochs": 0, "batch_size": 16, "store": (store,)}
-    return with_settings("feature_cnn", **{**usual, **changes})
+    return configure("feature_cnn", **{**usual, **changes})
 
 
 def test_a_trial_is_the_run_of_its_command_and_never_meets_the_test_part(
@@ -235,26 +238,15 @@ def test_a_trial_is_the_run_of_its_command_and_never_meets_the_test_part(
 ) -> None:
     config = config_of(small_store, learning_rate=3e-3)
     met: set[int] = set()
-    batch, signal = Feed.batch, UtteranceTable.signal
-
-    def batch_of(self: Feed, utterances: Any, *rest: Any) -> Any:
-        met.update(map(int, utterances))
-        return batch(self, utterances, *rest)
-
-    def signal_of(self: UtteranceTable, utterance: int) -> Any:
-        met.add(int(utterance))
-        return signal(self, utterance)
-
     rows: list[dict[str, Any]] = []
     with monkeypatch.context() as patched:
-        patched.setattr(Feed, "batch", batch_of)
-        patched.setattr(UtteranceTable, "signal", signal_of)
+        patched.setattr(UtteranceTable, "signal", reading(UtteranceTable.signal, met))
         patched.setattr(UtteranceTable, "stored_features", reading(UtteranceTable.stored_features, met))
         train_trial(config, tmp_path / "checkpoint.safetensors", rows.append, CPU)
-    parts = train.divide(UtteranceTable(config.store), config)
+    parts = divide(UtteranceTable(config.store).rows, config.division, config.seed)
     assert met == set(map(int, [*parts["train"], *parts["validation"]])) and len(parts["test"])
 
-    train.main(replace(config, out=tmp_path / "run"))
+    train_classifier(replace(config, out=tmp_path / "run"))
     with (tmp_path / "run" / "history.csv").open() as file:
         history = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == list(range(1, 7))
@@ -267,9 +259,9 @@ def test_a_trial_is_the_run_of_its_command_and_never_meets_the_test_part(
 
 
 def reading(read: Callable[..., Any], met: set[int]) -> Callable[..., Any]:
-    def reads(self: UtteranceTable, utterance: int, names: Any) -> Any:
+    def reads(self: UtteranceTable, utterance: int, *rest: Any) -> Any:
         met.add(int(utterance))
-        return read(self, utterance, names)
+        return read(self, utterance, *rest)
 
     return reads
 
@@ -312,7 +304,7 @@ def test_a_trial_that_diverges_says_so(small_store: Path, tmp_path: Path) -> Non
 def test_rungs_by_an_oracle_also_when_a_journal_goes_on(tmp_path: Path, reduction: int) -> None:
     """ASHA's rule by hand: at grace · reductionᵏ epochs a trial stops if its score is below the quantile
     1 - 1 / reduction of those that came to this rung before it. The default isn't stopped."""
-    from pipelines.asha import Asha
+    from ser_heads.experiments.search.asha import Asha
 
     rng = np.random.default_rng(reduction)
     n_trials, n_epochs, grace = 12, 12, 2
@@ -341,23 +333,25 @@ def test_rungs_by_an_oracle_also_when_a_journal_goes_on(tmp_path: Path, reductio
         action = asha.on_trial_result(None, trial, row)
         assert asha.on_trial_result(None, trial, row) == action  # told again, it changes nothing
         assert action == ("STOP" if stops or epoch == n_epochs else "CONTINUE")
-        assert journal.told(number).ended == ("stopped" if stops else "finished" if action == "STOP" else "")
+        assert journal.record(number).ended == (
+            "stopped" if stops else "finished" if action == "STOP" else ""
+        )
         if action == "STOP":
             del going[number]
             n_stopped += stops
         if rng.random() < 0.2:  # the search is killed, and goes on
             journal = Journal(journal.path)
             asha = Asha(journal, n_epochs, grace, reduction)
-    assert 3 <= n_stopped < n_trials - 1 and journal.told(0).ended == "finished"
+    assert 3 <= n_stopped < n_trials - 1 and journal.record(0).ended == "finished"
     assert [len(its.rows) for _, its in sorted(journal.trials.items())] != [n_epochs] * n_trials
 
 
 @needs_ray
 def test_why_a_trial_failed_is_told_in_one_line(tmp_path: Path) -> None:
-    from pipelines.asha import Watch
+    from ser_heads.experiments.search.asha import JournalCallback
 
     journal = Journal(tmp_path / "journal.jsonl")
-    watch = Watch(journal, None)
+    watch = JournalCallback(journal, None)
     texts = {
         1: "Traceback:\n  File\nray.exceptions.ActorDiedError: The actor died.\n  pid: 7\n",
         2: "Traceback:\n  File\nRuntimeError: can't allocate memory\n\n",
@@ -365,7 +359,7 @@ def test_why_a_trial_failed_is_told_in_one_line(tmp_path: Path) -> None:
     for number, text in texts.items():
         trial = SimpleNamespace(config={"number": number}, get_error=lambda text=text: text)
         watch.on_trial_error(0, [], trial)
-    told = [journal.told(number) for number in texts]
+    told = [journal.record(number) for number in texts]
     assert [its.ended for its in told] == ["failed", "failed"]
     assert "lost 4 times" in told[0].why and told[1].why == "RuntimeError: can't allocate memory"
 
@@ -375,7 +369,7 @@ def searched(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """Three trials of two epochs, one after another."""
     folder = tmp_path_factory.mktemp("searched")
     with only_ray(tmp_path_factory):
-        tune.main(asked(folder, small_store))
+        main(asked(folder, small_store))
     return folder / "out"
 
 
@@ -403,7 +397,7 @@ def test_a_search_and_what_it_leaves(searched: Path, small_store: Path, tmp_path
     assert result["command"] in page and "too good" in page and "test part hasn't been touched" in page
 
     words = shlex.split(result["command"])[3:]
-    config = tyro.cli(TrainConfig, args=words, default=settings_of(words))
+    config, _ = read_command_line("", None, words)
     rows: list[dict[str, Any]] = []
     train_trial(config, tmp_path / "checkpoint.safetensors", rows.append, CPU)
     assert rows[result["best"]["epochs"] - 1]["uar"] == result["best"]["uar"]
@@ -415,10 +409,10 @@ def test_a_finished_search_stays_as_it_is(
 ) -> None:
     before = (searched / "journal.jsonl").read_text()
     config = replace(asked(tmp_path, small_store), out=searched)
-    tune.main(config)
+    main(config)
     assert "holds the result of this very search" in capsys.readouterr().out
     with pytest.raises(ValueError, match="holds another run"):
-        tune.main(replace(config, epochs=3))
+        main(replace(config, epochs=3))
     assert (searched / "journal.jsonl").read_text() == before
 
 
@@ -426,7 +420,7 @@ def test_a_finished_search_stays_as_it_is(
 @pytest.mark.slow
 def test_more_trials_go_on_with_a_finished_search(searched: Path, small_store: Path, tmp_path: Path) -> None:
     shutil.copytree(searched, tmp_path / "out")
-    tune.main(asked(tmp_path, small_store, trials=4))
+    main(asked(tmp_path, small_store, trials=4))
     result, before = (read_json(out / "result.json") for out in (tmp_path / "out", searched))
     assert result["trials"][:3] == before["trials"] and result["trials"][3]["epochs"] > 0
     assert (
@@ -438,7 +432,7 @@ def test_more_trials_go_on_with_a_finished_search(searched: Path, small_store: P
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "auto", "nowhere", "ray://127.0.0.1:1"])
 def test_an_address_without_a_cluster(small_store: Path, tmp_path: Path, address: str) -> None:
     with pytest.raises(ValueError, match=r"no cluster of Ray can be joined|give host:port") as said:
-        tune.main(asked(tmp_path, small_store, address=address))
+        main(asked(tmp_path, small_store, address=address))
     assert "\n" not in str(said.value)
 
 
@@ -447,24 +441,26 @@ def test_an_address_without_a_cluster(small_store: Path, tmp_path: Path, address
 def test_a_killed_worker_is_started_again_to_the_same_numbers(
     small_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipelines.asha import Watch
+    from ser_heads.experiments.search.asha import JournalCallback
 
     (tmp_path / "calm").mkdir()
-    tune.main(asked(tmp_path / "calm", small_store, trials=2, epochs=4, grace=4))
-    watch, killed = Watch.on_trial_result, []
+    main(asked(tmp_path / "calm", small_store, trials=2, epochs=4, grace=4))
+    record, killed = JournalCallback.on_trial_result, []
 
-    def kill(self: Watch, iteration: int, trials: Any, trial: Any, result: Any, **info: Any) -> None:
-        watch(self, iteration, trials, trial, result, **info)
+    def kill(
+        self: JournalCallback, iteration: int, trials: Any, trial: Any, result: Any, **info: Any
+    ) -> None:
+        record(self, iteration, trials, trial, result, **info)
         if trial.config["number"] == 1 and result["epoch"] == 2 and not killed:
             killed.append(result["pid"])
             os.kill(result["pid"], signal.SIGKILL)
 
-    monkeypatch.setattr(Watch, "on_trial_result", kill)
-    tune.main(asked(tmp_path, small_store, trials=2, epochs=4, grace=4))
+    monkeypatch.setattr(JournalCallback, "on_trial_result", kill)
+    main(asked(tmp_path, small_store, trials=2, epochs=4, grace=4))
     result = read_json(tmp_path / "out" / "result.json")
     assert killed and result["n_lost"] == 1 and result["trials"][1]["lost"] == 1
     assert "1 processes lost" in (tmp_path / "out" / "README.md").read_text()
-    assert heard(tmp_path / "out") == heard(tmp_path / "calm" / "out")
+    assert epochs_of(tmp_path / "out") == epochs_of(tmp_path / "calm" / "out")
 
 
 @needs_ray
@@ -484,7 +480,7 @@ def test_a_killed_search_goes_on_to_the_same_numbers(
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert read_json(out / "result.json")["n_trials"] == 3
-    assert heard(out) == heard(searched)
+    assert epochs_of(out) == epochs_of(searched)
 
 
 @needs_ray
@@ -496,15 +492,15 @@ def test_a_cluster_of_two_nodes(searched: Path, small_store: Path, tmp_path: Pat
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
         cluster.add_node(num_cpus=1)
-        tune.main(asked(tmp_path, small_store, grace=2, at_once=None, address=cluster.address))
+        main(asked(tmp_path, small_store, grace=2, at_once=None, address=cluster.address))
         with pytest.raises(ValueError, match="no trial can have 2 CPUs"):
-            tune.main(asked(tmp_path, small_store, out=tmp_path / "two", cpus=2, address=cluster.address))
+            main(asked(tmp_path, small_store, out=tmp_path / "two", cpus=2, address=cluster.address))
     finally:
         cluster.shutdown()
     result = read_json(tmp_path / "out" / "result.json")
     assert [its["epochs"] for its in result["trials"]] == [2, 2, 2]
-    for number, rows in heard(searched).items():
-        of_both = heard(tmp_path / "out")[number][: len(rows)]
+    for number, rows in epochs_of(searched).items():
+        of_both = epochs_of(tmp_path / "out")[number][: len(rows)]
         assert [{**row, "ended": ""} for row in of_both] == [{**row, "ended": ""} for row in rows]
 
 
@@ -515,12 +511,12 @@ def test_a_budget_ends_a_search_with_its_result_and_a_larger_one_goes_on(
 ) -> None:
     config = asked(tmp_path, small_store, trials=2, epochs=5000, grace=5000, minutes=1.0)
     search_in(tmp_path, TINY.replace("batch_size=16", "batch_size=16, patience=5000"))
-    tune.main(config)
+    main(config)
     result = read_json(tmp_path / "out" / "result.json")
     assert 10 < result["seconds"] < 90 and result["trials"][0]["state"] == "unfinished"
     assert checkpoint_of(tmp_path / "out", 0).exists()
     n_before = result["trials"][0]["epochs"]
-    tune.main(replace(config, minutes=1.5))
+    main(replace(config, minutes=1.5))
     result = read_json(tmp_path / "out" / "result.json")
     assert 0 < n_before < result["trials"][0]["epochs"]
     lines = [json.loads(line) for line in (tmp_path / "out" / "journal.jsonl").read_text().splitlines()]

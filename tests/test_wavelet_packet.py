@@ -7,7 +7,7 @@ import pytest
 import pywt
 import torch
 
-from ser_heads.wavelet_packet import AsymmetricThreshold, Mode, Sharing, WaveletPacket, conjugate_of
+from ser_heads.layers.wavelet_packet import AsymmetricThreshold, Mode, Sharing, WaveletPacket, conjugate_of
 
 
 def by_pywavelets(signal: torch.Tensor, wavelet: str, depth: int, mode: str) -> np.ndarray:

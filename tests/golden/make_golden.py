@@ -28,7 +28,7 @@ from test_golden import (
     measure_logits,
 )
 
-from fins.store import library_versions
+from fins.data.store import library_versions
 
 DIGITS = 7
 

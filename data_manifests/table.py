@@ -1,0 +1,76 @@
+"""A CSV of one's own, with a row for each recording."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from data_manifests.reading import PARTS, Corpus, Named, ParsedName, Resolver, is_audio
+
+
+def read_table(table: Path, resolver: Resolver) -> Named:
+    """Rows of a CSV file with columns path, emotion and optionally id, speaker, sentence, intensity, part.
+
+    Paths are relative to the CSV's folder. A row that can't be used is dropped with its line number.
+    Raises ValueError where the file is no such table.
+    """
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            rows = [(reader.line_num, row) for row in reader]
+            columns = reader.fieldnames or []
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(
+            f"{table} can't be read as CSV ({error}): save it as comma-separated UTF-8"
+        ) from error
+    if lacking := [column for column in ("path", "emotion") if column not in columns]:
+        raise ValueError(
+            f"{table} lacks the columns {', '.join(lacking)}: its first line must name path and emotion, "
+            f"and names {', '.join(columns) or 'nothing'}"
+        )
+    names = []
+    for line, row in rows:
+        cells = {column: (row.get(column) or "").strip() for column in columns}
+        path, parsed = read_row(line, cells, table, resolver)
+        if None in row:
+            drop = f"more cells than columns, texts with commas need quotes: line {line}"
+            parsed = replace(parsed, drop=parsed.drop or drop)
+        names.append((path, parsed))
+    return sorted(names, key=lambda pair: pair[0])
+
+
+def read_row(line: int, row: Mapping[str, str], table: Path, resolver: Resolver) -> tuple[str, ParsedName]:
+    """Path of one row, and what it says; `line` is the row's number in the file, counting the header."""
+    path = PurePosixPath(os.path.normpath(row["path"])).as_posix() if row["path"] else ""
+    part = row.get("part", "")
+    here = not path or (table.parent / path).is_file()
+    drop, unknown = "", ""
+    if not path:
+        drop = f"no path: line {line}"
+    elif path.startswith(("/", "../")) or path == "..":
+        drop = f"outside the folder of the table: line {line} has {path}"
+    elif not here:
+        drop = f"not on disk: line {line} has {path}"
+    elif not is_audio(path):
+        drop = f"not audio: line {line} has {path}"
+    elif not resolver(row["emotion"])[0]:
+        drop, unknown = f"unknown emotion {row['emotion']!r}: line {line}", row["emotion"]
+    elif part and part.lower() not in PARTS:
+        drop = f"unknown part {part!r}: line {line}"
+    return path, ParsedName(
+        id=row.get("id") or PurePosixPath(path).with_suffix("").as_posix() if path else "",
+        speaker=row.get("speaker") or "unknown",
+        label=row["emotion"],
+        sentence=row.get("sentence", ""),
+        intensity=row.get("intensity", ""),
+        part=PARTS.get(part.lower(), ""),
+        drop=drop,
+        here=here,
+        unknown=(unknown,) if unknown else (),
+    )
+
+
+CORPUS = Corpus("a line such as clips/001.wav,angry", read=read_table, is_table=True)

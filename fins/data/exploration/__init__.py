@@ -1,0 +1,1 @@
+"""What stores hold, in pictures and numbers, before anything learns from it."""

@@ -1,0 +1,279 @@
+"""From utterances on disk to a store: in parallel, resumable, with every file accounted for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import shutil
+import zlib
+from collections.abc import Generator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from data_manifests.manifest import Utterance
+from fins.audio import HOP, SAMPLE_RATE, WINDOW, AudioError, Signal, quantise, read_audio
+from fins.data.store import Recording, Store, StoreError, join_stores, library_versions, write_store
+from fins.processes import end_with_parent
+from fins.runs import locked, read_json, write_json
+
+PART = 16  # utterances at most that a worker turns into one part; a kill costs these, for each worker
+PART_BYTES = 8 << 20  # of their files at most, unless one is larger: long recordings would fill the memory
+
+NOISE = 0.035  # the noise's deviation is at most this share of the signal's largest sample
+RATE = 0.8  # of the stretched clip: it lasts 1.25 times as long
+SEMITONES = 0.7  # by which the stretched clip is shifted up
+
+Augment = Literal["none", "paper"]
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What decides a store's content, beside the files themselves.
+
+    clip : seconds (start, stop) that are kept of each recording, shorter ones centred in zeros; or None
+    augment : "paper" adds a noisy and a stretched copy of what a corpus doesn't mark as validation or test
+    seed : of the augmentations' noise
+    """
+
+    clip: tuple[float, float] | None = None
+    augment: Augment = "none"
+    seed: int = 0
+
+
+@dataclass
+class PreparationCounts:
+    """What became of the files; counts add up over parts."""
+
+    n_utterances: int = 0  # stored, augmented copies included
+    n_augmented: int = 0
+    n_windows: int = 0
+    n_seconds: float = 0.0
+    n_padded: int = 0  # shorter than one window, or than the clip, and padded with zeros to it
+    n_cut: int = 0  # longer than the clip, and cut to it
+    n_tail_samples: int = 0  # dropped at the ends, less than a hop each
+    n_silent: int = 0  # nothing but zeros
+    n_clipped_samples: int = 0  # beyond full scale
+    unreadable: list[tuple[str, str]] = field(default_factory=list)  # path, why
+
+    def add(self, other: PreparationCounts) -> None:
+        for name, value in asdict(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
+
+def parts_folder(out: Path) -> Path:
+    """Where the finished parts of an unfinished store lie."""
+    return out.with_name(f"{out.name}.parts")
+
+
+def prepare_store(
+    out: Path, utterances: Sequence[Utterance], root: Path, preparation: Preparation, n_workers: int
+) -> Generator[PreparationCounts]:
+    """Write a store; yields the counts of each part as it is done, those of an earlier try first.
+
+    Parts are whole stores of a few utterances in `parts_folder(out)`. A killed run leaves them there, and
+    the next one with the same input takes them; they are joined at the end and removed.
+
+    Raises StoreError if `out` exists already with other content, ValueError if no file could be read.
+    """
+    identity = _identity(utterances, root, preparation)
+    parts = parts_folder(out)
+    if out.exists():
+        yield _stored_counts(out, identity)
+        shutil.rmtree(parts, ignore_errors=True)  # of a run that was killed after its last step
+        return
+    with locked(parts):
+        _keep_parts_of(parts, identity + repr(library_versions()))
+        yield from _make_parts(out, parts, identity, utterances, root, preparation, n_workers)
+    shutil.rmtree(parts, ignore_errors=True)  # a second command may do so too
+
+
+def _make_parts(
+    out: Path,
+    parts: Path,
+    identity: str,
+    utterances: Sequence[Utterance],
+    root: Path,
+    preparation: Preparation,
+    n_workers: int,
+) -> Generator[PreparationCounts]:
+    groups = _group(utterances, root)
+    paths = [parts / f"{number:06d}.h5" for number in range(len(groups))]
+    counts_of = {path: counts for path in paths if (counts := _finished(path))}
+    yield from counts_of.values()
+    # compiles and keeps code where it is new; by several workers at once, kept code may crash ever after
+    import librosa.util.utils  # noqa: F401
+
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(n_workers, mp_context=context, initializer=_start_worker) as pool:
+        jobs = {
+            pool.submit(_make_part, path, group, root, preparation): path
+            for path, group in zip(paths, groups, strict=True)
+            if path not in counts_of
+        }
+        try:
+            for job in as_completed(jobs):
+                counts_of[jobs[job]] = job.result()
+                yield counts_of[jobs[job]]
+        except BrokenProcessPool as error:
+            raise OSError("a worker was killed, perhaps for want of memory: use fewer --workers") from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+    if not any(counts.n_utterances for counts in counts_of.values()):
+        why = min(pair for counts in counts_of.values() for pair in counts.unreadable)[1]
+        raise ValueError(f"none of the {len(utterances)} files could be read; the first: {why}")
+    whole = [path for path in paths if counts_of[path].n_utterances]
+    total = PreparationCounts()
+    for path in paths:
+        total.add(counts_of[path])
+    attributes = {"preparation": asdict(preparation), "identity": identity, "account": asdict(total)}
+    join_stores(out, whole, {name: json.dumps(value) for name, value in attributes.items()})
+
+
+def _group(utterances: Sequence[Utterance], root: Path) -> list[list[Utterance]]:
+    """Consecutive utterances that make one part each."""
+    groups: list[list[Utterance]] = []
+    n_bytes = 0
+    for utterance in utterances:
+        path = root / utterance.path
+        size = path.stat().st_size if path.is_file() else 0
+        n_bytes += size
+        if not groups or len(groups[-1]) == PART or n_bytes > PART_BYTES:
+            groups.append([])
+            n_bytes = size
+        groups[-1].append(utterance)
+    return groups
+
+
+def load_recordings(
+    utterance: Utterance, root: Path, preparation: Preparation, counts: PreparationCounts
+) -> list[Recording]:
+    """The utterance and its augmented copies, ready to be stored; what was changed goes to the counts."""
+    path = root / utterance.path
+    signal = read_audio(path)
+    if preparation.clip:
+        start, stop = preparation.clip
+        if len(signal) <= round(start * SAMPLE_RATE):
+            raise AudioError(f"{path} ends before the clip starts, at {start:g} s")
+        counts.n_cut += len(signal) > round(start * SAMPLE_RATE) + round((stop - start) * SAMPLE_RATE)
+        counts.n_padded += len(signal) < round(start * SAMPLE_RATE) + round((stop - start) * SAMPLE_RATE)
+        signal = cut_clip(signal, start, stop)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    versions = {utterance: signal}
+    if preparation.augment == "paper" and utterance.part not in ("validation", "test"):
+        for name, copy in paper_augmentations(signal, utterance.id, preparation.seed).items():
+            versions[replace(utterance, id=f"{utterance.id}+{name}", augmented_from=utterance.id)] = copy
+    recordings = []
+    for version, samples in versions.items():
+        quantised, n_clipped = quantise(samples)
+        recordings.append(Recording(version, quantised, sha256))
+        counts.n_clipped_samples += n_clipped
+        counts.n_silent += not quantised.any()
+        counts.n_padded += len(quantised) < WINDOW
+        counts.n_tail_samples += max(0, len(quantised) - WINDOW) % HOP
+        counts.n_seconds += len(quantised) / SAMPLE_RATE
+    counts.n_augmented += len(versions) - 1
+    return recordings
+
+
+def add_noise(signal: Signal, rng: np.random.Generator) -> Signal:
+    """White noise of deviation 0.035 · U(0, 1) · max(signal) on (n_samples,)."""
+    deviation = NOISE * rng.uniform() * signal.max()
+    return signal + np.float32(deviation) * rng.standard_normal(len(signal), dtype=np.float32)
+
+
+def stretch(signal: Signal) -> Signal:
+    """Slowed to 0.8 of its rate, then shifted up by 0.7 semitones: (n_samples,) → (1.25 · n_samples,)."""
+    import librosa
+
+    slowed = librosa.effects.time_stretch(signal, rate=RATE)
+    return librosa.effects.pitch_shift(slowed, sr=SAMPLE_RATE, n_steps=SEMITONES)
+
+
+def paper_augmentations(signal: Signal, utterance_id: str, seed: int) -> dict[str, Signal]:
+    """Name → augmented copy; the noise depends on the seed and the utterance, not on the order of work."""
+    rng = np.random.default_rng([seed, zlib.crc32(utterance_id.encode())])
+    return {"noise": add_noise(signal, rng), "stretch": stretch(signal)}
+
+
+def cut_clip(signal: Signal, start: float, stop: float) -> Signal:
+    """(n_samples,) → ((stop - start) · 22,050,); what is shorter is centred in zeros."""
+    n_samples = round((stop - start) * SAMPLE_RATE)
+    inside = signal[round(start * SAMPLE_RATE) :][:n_samples]
+    before = (n_samples - len(inside)) // 2
+    return np.pad(inside, (before, n_samples - len(inside) - before))
+
+
+def _make_part(
+    path: Path, utterances: Sequence[Utterance], root: Path, preparation: Preparation
+) -> PreparationCounts:
+    counts = PreparationCounts()
+    recordings: list[Recording] = []
+    for utterance in utterances:
+        try:
+            recordings += load_recordings(utterance, root, preparation, counts)
+        except AudioError as error:
+            counts.unreadable.append((utterance.path, str(error)))
+        except OSError as error:
+            counts.unreadable.append(
+                (utterance.path, f"{root / utterance.path} can't be read ({error.strerror})")
+            )
+    counts.n_utterances = len(recordings)
+    write_store(path, recordings)
+    with Store(path) as store:
+        counts.n_windows = store.n_windows
+    write_json(path.with_suffix(".json"), asdict(counts))
+    return counts
+
+
+def _finished(path: Path) -> PreparationCounts | None:
+    """The counts of a part that an earlier run ended, or None; unreadable files are tried again."""
+    try:
+        with Store(path):
+            counts = PreparationCounts(**read_json(path.with_suffix(".json")))
+    except (ValueError, OSError, TypeError):
+        return None
+    return None if counts.unreadable else counts
+
+
+def _identity(utterances: Sequence[Utterance], root: Path, preparation: Preparation) -> str:
+    """Names the input: rows, sizes and times of the files, and what is done to them."""
+    digest = hashlib.sha256(repr(preparation).encode())
+    for utterance in utterances:
+        path = root / utterance.path
+        facts = path.stat() if path.is_file() else None
+        digest.update(repr((utterance, facts and (facts.st_size, facts.st_mtime_ns))).encode())
+    return digest.hexdigest()
+
+
+def _stored_counts(out: Path, identity: str) -> PreparationCounts:
+    """The counts of a store that this very input made already."""
+    with Store(out) as store:
+        if json.loads(store.file.attrs.get("identity", "null")) != identity:
+            raise StoreError(f"{out} exists already, made of other input: delete it or choose another --out")
+        return PreparationCounts(**json.loads(store.file.attrs["account"]))
+
+
+def _keep_parts_of(parts: Path, identity: str) -> None:
+    """Make the folder of parts, emptied if it holds those of another input."""
+    known = parts / "identity.json"
+    if known.exists() and read_json(known).get("identity") != identity:
+        for path in parts.iterdir():
+            if path != known:
+                path.unlink()
+    elif not known.exists() and any(path.suffix != ".partial" for path in parts.iterdir()):
+        raise StoreError(f"{parts} is in the way and no work of prepare's: move it or choose another --out")
+    write_json(known, {"identity": identity})
+
+
+def _start_worker() -> None:
+    """Workers share the cores, so one thread each; and none outlives a parent that is killed."""
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(1)
+    end_with_parent()

@@ -1,0 +1,297 @@
+"""The store: one HDF5 file with utterances, their windows and their features.
+
+Written once, atomically; then read-only. Plain h5py reads it in three lines:
+
+    with h5py.File("ravdess.h5") as file:
+        window = file["signal"][file["windows/start"][7] :][:2048] / 32768
+        mfcc = file["labels/mfcc"][7]
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from types import TracebackType
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from data_manifests.manifest import Utterance
+from fins.audio import FULL_SCALE, HOP, SAMPLE_RATE, WINDOW, count_windows, cut_windows
+from fins.features import FEATURES, STORED, Floats, compute_features
+
+SCHEMA = 1
+COPY_ROWS = 1 << 16  # rows that are held in memory at once while parts are joined
+
+
+class StoreError(ValueError):
+    """A file that is no whole store of this schema; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """An utterance with its sound, ready to be stored.
+
+    signal : (n_samples,) int16, mono at 22,050 Hz
+    sha256 : of the source file; equal files are equal recordings
+    """
+
+    utterance: Utterance
+    signal: NDArray[np.int16]
+    sha256: str
+
+
+TEXT_COLUMNS = (*(field.name for field in fields(Utterance)), "sha256")
+COUNT_COLUMNS = ("first_sample", "n_samples", "first_window", "n_windows")
+
+
+def write_store(
+    path: Path, recordings: Iterable[Recording], attributes: Mapping[str, str] | None = None
+) -> None:
+    """Write one store from recordings that fit in memory; larger ones are joined from such parts.
+
+    Labels are computed from the stored samples. A signal shorter than a window is padded with zeros.
+    """
+    signals, rows, labels = [], [], []
+    for recording in recordings:
+        signal = recording.signal
+        if signal.dtype != np.int16 or signal.ndim != 1 or len(signal) == 0:
+            raise ValueError(f"{recording.utterance.id}: a recording is a non-empty int16 vector")
+        signals.append(np.pad(signal, (0, max(0, WINDOW - len(signal)))))
+        rows.append({**asdict(recording.utterance), "sha256": recording.sha256})
+        labels.append(compute_features(cut_windows(to_amplitude(signals[-1]))))
+    n_samples = np.array([len(signal) for signal in signals], np.int64)
+    n_windows = np.array([count_windows(n) for n in n_samples], np.int64)
+    first_sample = _starts(n_samples)
+    counts = {
+        "first_sample": first_sample,
+        "n_samples": n_samples,
+        "first_window": _starts(n_windows),
+        "n_windows": n_windows,
+    }
+    with _new_file(path, attributes or {}) as file:
+        file["signal"] = np.concatenate([np.empty(0, np.int16), *signals])
+        for column in TEXT_COLUMNS:
+            file.create_dataset(
+                f"utterances/{column}", data=[row[column] for row in rows], dtype=h5py.string_dtype()
+            )
+        for column, values in counts.items():
+            file[f"utterances/{column}"] = values
+        starts = [first + HOP * np.arange(n) for first, n in zip(first_sample, n_windows, strict=True)]
+        file["windows/start"] = np.concatenate([np.empty(0, np.int64), *starts])
+        file["windows/utterance"] = np.repeat(np.arange(len(rows), dtype=np.int32), n_windows)
+        for name in STORED:
+            empty = np.empty((0, FEATURES[name].n_outputs), np.float32)
+            file[f"labels/{name}"] = np.concatenate([empty, *(label[name] for label in labels)])
+
+
+def join_stores(path: Path, parts: Sequence[Path], attributes: Mapping[str, str] | None = None) -> None:
+    """Write one store from many, end to end, holding little of them in memory."""
+    with _new_file(path, attributes or {}) as file:
+        totals: dict[str, int] = {}
+        layout: dict[str, h5py.Dataset] = {}
+        for part in parts:
+            with Store(part) as store:
+                for name in _datasets(store.file):
+                    totals[name] = totals.get(name, 0) + len(store.file[name])
+                    layout.setdefault(name, (store.file[name].shape[1:], store.file[name].dtype))
+        for name, (shape, dtype) in layout.items():
+            file.create_dataset(name, shape=(totals[name], *shape), dtype=dtype)
+        filled = dict.fromkeys(layout, 0)
+        for part in parts:
+            with Store(part) as store:
+                offset = {
+                    "windows/start": filled["signal"],
+                    "windows/utterance": filled["utterances/id"],
+                    "utterances/first_sample": filled["signal"],
+                    "utterances/first_window": filled["windows/start"],
+                }
+                for name in layout:
+                    source = store.file[name]
+                    for start in range(0, len(source), COPY_ROWS):
+                        rows = source[start : start + COPY_ROWS]
+                        if name in offset:
+                            rows += offset[name]
+                        target = filled[name] + start
+                        file[name][target : target + len(rows)] = rows
+                for name in layout:
+                    filled[name] += len(store.file[name])
+
+
+class Store:
+    """A store opened for reading; every read takes a slice, so memory stays flat however large the file.
+
+    utterances : column → (n_utterances,) array, text as str
+    Raises StoreError, in one sentence, for a file that is missing, no HDF5, truncated, unfinished or of
+    another schema.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.file, self.utterances = _open_checked(self.path)
+
+        # opened once: finding a dataset by its name takes longer than reading an utterance of it
+        self._signal: h5py.Dataset = self.file["signal"]
+        self._labels: dict[str, h5py.Dataset] = {name: self.file[f"labels/{name}"] for name in STORED}
+
+    @property
+    def n_utterances(self) -> int:
+        return len(self.utterances["id"])
+
+    @property
+    def n_windows(self) -> int:
+        return len(self.file["windows/start"])
+
+    def signal(self, row: int) -> NDArray[np.int16]:
+        """(n_samples,) int16 of one utterance; full scale is 32,768."""
+        first = self.utterances["first_sample"][row]
+        return self._signal[first : first + self.utterances["n_samples"][row]]
+
+    def window_slice(self, row: int) -> slice:
+        """Which windows are those of one utterance."""
+        first = self.utterances["first_window"][row]
+        return slice(int(first), int(first + self.utterances["n_windows"][row]))
+
+    def starts(self, windows: slice) -> NDArray[np.int64]:
+        """First sample of each window, counted over the whole store."""
+        return self.file["windows/start"][windows]
+
+    def windows(self, start: int, stop: int) -> Floats:
+        """(stop - start, 2048) float32, amplitude in [-1, 1)."""
+        starts = self.starts(slice(start, stop))
+        if len(starts) == 0:
+            return np.empty((0, WINDOW), np.float32)
+        signal = self._signal[starts[0] : starts[-1] + WINDOW]
+        return to_amplitude(np.lib.stride_tricks.sliding_window_view(signal, WINDOW)[starts - starts[0]])
+
+    def labels(self, feature: str, start: int, stop: int) -> Floats:
+        """(stop - start, n_outputs) float32, in the feature's own unit."""
+        return self._labels[feature][start:stop]
+
+    def blocks(self, size: int = 4_096) -> Iterator[slice]:
+        """Consecutive slices of at most `size` windows that cover the store."""
+        for start in range(0, self.n_windows, size):
+            yield slice(start, min(start + size, self.n_windows))
+
+    def close(self) -> None:
+        self.file.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def to_amplitude(signal: NDArray[np.int16]) -> Floats:
+    """int16 of any shape → float32 in [-1, 1)."""
+    return signal.astype(np.float32) / np.float32(FULL_SCALE)
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of what a result depends on, as they are saved with it."""
+    import platform
+    from importlib.metadata import version
+
+    names = ("numpy", "scipy", "librosa", "soundfile", "soxr", "h5py", "torch")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+class _new_file:
+    """A store under a temporary name, renamed to its own once it is whole."""
+
+    def __init__(self, path: Path, attributes: Mapping[str, str]) -> None:
+        self.path, self.attributes = path, attributes
+        self.partial = path.with_name(f"{path.name}.partial")
+
+    def __enter__(self) -> h5py.File:
+        self.file = h5py.File(self.partial, "w")
+        self.file.attrs.update(schema=SCHEMA, sample_rate=SAMPLE_RATE, window=WINDOW, hop=HOP, complete=False)
+        self.file.attrs.update({f"version_{name}": number for name, number in library_versions().items()})
+        self.file.attrs.update(self.attributes)
+        return self.file
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.file.attrs["complete"] = True
+        self.file.close()
+        if error is not None:
+            self.partial.unlink()
+            return
+        with self.partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(self.partial, self.path)
+
+
+def _open_checked(path: Path) -> tuple[h5py.File, dict[str, NDArray]]:
+    """The file and its table of utterances."""
+    advice = "make it again with python -m pipelines.prepare"
+    if not path.is_file():
+        raise StoreError(f"the store {path} is missing: check the path, or {advice}")
+    if not h5py.is_hdf5(path):
+        raise StoreError(f"{path} is no HDF5 file: {advice}")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        reason = "is truncated" if "truncated" in str(error) else f"can't be opened ({error})"
+        raise StoreError(f"the store {path} {reason}: {advice}") from error
+    try:
+        fault = _fault(file)
+        utterances = {} if fault else _read_utterances(file)
+    except Exception as error:  # HDF5 answers damaged bytes with errors of nearly every kind
+        fault = f"is damaged ({type(error).__name__})"
+    if fault:
+        file.close()
+        raise StoreError(f"{path} {fault}: {advice}")
+    return file, utterances
+
+
+def _read_utterances(file: h5py.File) -> dict[str, NDArray]:
+    group = file["utterances"]
+    texts = {column: group[column].asstr()[:].astype(object) for column in TEXT_COLUMNS}
+    return texts | {column: group[column][:] for column in COUNT_COLUMNS}
+
+
+def _fault(file: h5py.File) -> str:
+    """Why an HDF5 file is no whole store of this schema, or an empty string."""
+    if "schema" not in file.attrs:
+        return "is an HDF5 file but no store"
+    if file.attrs["schema"] != SCHEMA:
+        return f"has the schema {file.attrs['schema']}, and this version reads {SCHEMA}"
+    if not file.attrs.get("complete", False):
+        return "is unfinished"
+    grid = tuple(int(file.attrs[key]) for key in ("sample_rate", "window", "hop"))
+    if grid != (SAMPLE_RATE, WINDOW, HOP):
+        return f"has windows of another grid (rate, window and hop are {grid})"
+    expected = {
+        "signal",
+        "windows/start",
+        "windows/utterance",
+        *(f"utterances/{column}" for column in (*TEXT_COLUMNS, *COUNT_COLUMNS)),
+        *(f"labels/{name}" for name in STORED),
+    }
+    missing = sorted(expected - set(_datasets(file)))
+    if missing:
+        return f"lacks {', '.join(missing)}"
+    n_windows = len(file["windows/start"])
+    lengths = {len(file[name]) for name in expected if name.startswith(("labels/", "windows/"))}
+    if lengths != {n_windows} or int(file["utterances/n_windows"][:].sum()) != n_windows:
+        return "has tables of unequal lengths"
+    return ""
+
+
+def _datasets(file: h5py.File) -> list[str]:
+    names: list[str] = []
+    file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+    return names
+
+
+def _starts(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64) if len(lengths) else lengths

@@ -1,0 +1,192 @@
+"""What a classifier answered about recordings: predictions as a table, their scores, pictures and words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from data_manifests.labels import order_labels
+from fins.documents import table_of_rows
+from fins.runs import CONFIG, RESULT, read_json
+from fins.tables import TableError, read_table, write_table
+from ser_heads.evaluation.plots import plot_confusion, plot_groups, plot_recalls
+from ser_heads.evaluation.scores import METRICS, restrict, score_groups, score_labels, scores_as_json
+
+PREDICTIONS = "predictions.csv"
+COLUMNS = ("utterance", "corpus", "speaker", "emotion", "answer")
+TITLES = {"uar": "UAR", "wa": "WA", "macro_f1": "macro-F1", "weighted_f1": "weighted-F1"}
+OF_A_RUN = {"model", "parameters", "protocol", "parts", "labels", "uar", "n_utterances"}
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model answered about utterances.
+
+    table : utterance ("corpus/id"), corpus, speaker ("corpus/speaker"), emotion and answer of each
+    probabilities : (n, n_labels); labels : the words that could be answered, in the order of these columns
+    """
+
+    table: pd.DataFrame
+    probabilities: NDArray[np.float64]
+    labels: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def write(self, path: Path) -> None:
+        """As CSV, with a column of probabilities for each label."""
+        shares = {
+            label: [f"{share:.6f}" for share in self.probabilities[:, place]]
+            for place, label in enumerate(self.labels)
+        }
+        write_table(path, pd.concat([self.table, pd.DataFrame(shares, index=self.table.index)], axis=1))
+
+    def over(self, labels: Sequence[str]) -> Predictions:
+        """The same over more labels, of which those that couldn't be answered have a probability of 0."""
+        probabilities = np.zeros((len(self), len(labels)))
+        probabilities[:, [list(labels).index(label) for label in self.labels]] = self.probabilities
+        return Predictions(self.table, probabilities, tuple(labels))
+
+
+def read_predictions(run: Path) -> Predictions:
+    """Of a finished run or evaluation; ValueError in one sentence if they are missing or not whole."""
+    path = run / PREDICTIONS
+    try:
+        table = read_table(path)
+    except FileNotFoundError as error:
+        raise ValueError(f"{path} is missing: is {run} the folder of a finished run?") from error
+    except TableError as error:
+        raise ValueError(f"{path} is damaged: make the run again") from error
+    labels = tuple(table.columns[len(COLUMNS) :])
+    try:
+        probabilities = table[list(labels)].to_numpy(dtype=float)
+        whole = tuple(table.columns[: len(COLUMNS)]) == COLUMNS
+        whole &= {*table["emotion"], *table["answer"]} <= set(labels)
+    except (KeyError, ValueError):
+        whole = False
+    if not whole:
+        raise ValueError(f"{path} is no table of predictions: make the run again")
+    if len(table) != read_result(run)["n_utterances"]:
+        raise ValueError(f"{path} isn't whole: make the run again")
+    return Predictions(table[list(COLUMNS)], probabilities, labels)
+
+
+def label_predictions(
+    rows: pd.DataFrame, places: NDArray[np.int64], logits: NDArray[np.float32], labels: Sequence[str]
+) -> tuple[Predictions, NDArray[np.bool_]]:
+    """Predictions among the labels that both the model and the corpora of these utterances have.
+
+    rows : as `UtteranceTable.rows`; places : (n,) of the utterances; logits : (n, n_classes) of a model with
+        these labels, divided by its temperature
+    returns : the predictions, and (n,) which utterances they are of: a word that the model doesn't know can't
+        be answered, and calm counts as neutral where the corpora have none
+    """
+    chosen = rows.iloc[places]
+    wanted = rows["emotion"][rows["corpus"].isin(chosen["corpus"].unique())].unique()
+    probabilities, shared = restrict(logits, labels, order_labels(wanted))
+    used = chosen["emotion"].isin(shared).to_numpy()
+    answers = np.array(shared, dtype=object)[probabilities.argmax(axis=1)]
+    table = pd.DataFrame(
+        {
+            "utterance": chosen["name"],
+            "corpus": chosen["corpus"],
+            "speaker": chosen["person"],
+            "emotion": chosen["emotion"],
+            "answer": answers,
+        }
+    )
+    return Predictions(table[used].reset_index(drop=True), probabilities[used], shared), used
+
+
+def join_predictions(tables: Sequence[Predictions]) -> Predictions:
+    """Several as one, over the labels that any of them has."""
+    labels = order_labels(label for predictions in tables for label in predictions.labels)
+    widened = [predictions.over(labels) for predictions in tables]
+    return Predictions(
+        pd.concat([predictions.table for predictions in widened], ignore_index=True),
+        np.concatenate([predictions.probabilities for predictions in widened]),
+        labels,
+    )
+
+
+def scores_of(predictions: Predictions, seed: int = 0) -> dict[str, Any]:
+    """Scores with their intervals, and those of each corpus, speaker and label."""
+    labels, table = predictions.labels, predictions.table
+    place_of = {label: place for place, label in enumerate(labels)}
+    truth = table["emotion"].map(place_of).to_numpy(np.int64)
+    answers = table["answer"].map(place_of).to_numpy(np.int64)
+    speakers, corpora = table["speaker"].tolist(), table["corpus"].to_numpy(dtype=object)
+    result = scores_as_json(score_labels(truth, answers, speakers, labels, seed))
+    result["per_corpus"] = score_groups(truth, answers, corpora.tolist(), labels)
+    result["per_speaker"] = score_groups(truth, answers, speakers, labels)
+    result["per_emotion"] = {
+        corpus: {
+            label: float((answers[chosen] == place).mean())
+            for place, label in enumerate(labels)
+            if (chosen := (truth == place) & (corpora == corpus)).any()
+        }
+        for corpus in sorted(set(corpora))
+    }
+    return result
+
+
+def draw_scores(out: Path, result: Mapping[str, Any], title: str) -> list[str]:
+    """The pictures of some scores; returns their names."""
+    labels = result["labels"]
+    plot_confusion(out / "confusion.png", result["confusion"], labels, title)
+    plot_recalls(out / "emotions.png", result["per_emotion"], labels, title)
+    plot_groups(out / "speakers.png", result["per_speaker"], title, len(labels))
+    return ["confusion", "emotions", "speakers"]
+
+
+def describe_scores(result: Mapping[str, Any]) -> list[str]:
+    """Scores and intervals as Markdown, and each corpus where there are several."""
+    rows = []
+    for key in METRICS:
+        interval = result["interval_95"][key]
+        between = f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}" if interval else "– (one speaker)"
+        rows.append((TITLES[key], f"{100 * result[key]:.1f}", between))
+    lines = [table_of_rows(("score", "%", "95 % interval, speakers resampled"), rows)]
+    if len(result["per_corpus"]) > 1:
+        corpora = [
+            (corpus, f"{row['n_utterances']:,}", f"{100 * row['uar']:.1f}", f"{100 * row['wa']:.1f}")
+            for corpus, row in result["per_corpus"].items()
+        ]
+        lines += ["", table_of_rows(("corpus", "utterances", "UAR %", "WA %"), corpora)]
+    chance = 100 / len(result["labels"])
+    n, speakers = result["n_utterances"], result["n_speakers"]
+    of = "one speaker" if speakers == 1 else f"{speakers} speakers"
+    return [*lines, "", f"{n:,} utterances of {of}; chance is {chance:.1f} % UAR."]
+
+
+def describe_parts(rows: pd.DataFrame, parts: Mapping[str, NDArray[np.int64]]) -> dict[str, Any]:
+    """Part → how many utterances, which speakers, how many of each corpus."""
+    described = {}
+    for part, places in parts.items():
+        chosen = rows.iloc[places]
+        described[part] = {
+            "n_utterances": len(chosen),
+            "speakers": sorted(set(chosen["person"])),
+            "corpora": dict(sorted(chosen["corpus"].value_counts().items())),
+        }
+    return described
+
+
+def read_result(run: Path) -> dict[str, Any]:
+    """The result of a finished run of pipelines.train."""
+    result = read_json(run / RESULT)
+    if not set(result) >= OF_A_RUN:
+        raise ValueError(f"{run} holds no run of pipelines.train")
+    return result
+
+
+def check_out(folder: Path) -> None:
+    """ValueError if what is written there would overwrite a run's own files."""
+    if (folder / CONFIG).exists():
+        raise ValueError(f"{folder} holds a run: choose another --out")

@@ -1,0 +1,222 @@
+"""A classifier on stores that it never met, or several runs together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import tyro
+
+from fins.command import sentence_of
+from fins.data.splits import SPLIT, rows_not_trained_on
+from fins.data.table import UtteranceTable
+from fins.progress import SILENT, Watch
+from fins.runs import RESULT, locked, read_json, write_atomically, write_json
+from fins.tensors import WEIGHTS
+from ser_heads.evaluation.predictions import (
+    PREDICTIONS,
+    Predictions,
+    check_out,
+    describe_parts,
+    describe_scores,
+    draw_scores,
+    join_predictions,
+    label_predictions,
+    read_predictions,
+    read_result,
+    scores_of,
+)
+from ser_heads.models import load
+from ser_heads.training.cache import StoreCache
+from ser_heads.training.datasets import StoreDataset
+from ser_heads.training.sources import logits_of
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Judge a classifier, by UAR, WA, F1 and their intervals.
+
+    With --store: on every utterance there that it neither trained on nor was chosen by. Without: by what one
+    run, or several folds together, answered about their own test parts.
+    """
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Folders of pipelines.train; one if there is a --store. Among several, others are passed over."""
+    store: tuple[Path, ...] = ()
+    """Stores made by pipelines.prepare, as a rule of another corpus."""
+    out: Path | None = None
+    """Folder for the result; by default inside the run, named after the stores."""
+    seed: int = 0
+    """Of the resampling."""
+
+
+def evaluate(options: EvaluateOptions, watch: Watch = SILENT) -> tuple[Path, dict[str, Any]]:
+    """Predict or collect, score, write; returns the folder and what its result.json holds."""
+    runs, notes = runs_among(options.runs)
+    if options.store and len(runs) > 1:
+        raise ValueError("with --store one run is evaluated at a time: give one folder")
+    name = "-".join(path.stem for path in options.store) if options.store else "evaluation"
+    out = options.out or runs[0] / name
+    check_out(out)
+    if options.store:
+        return out, evaluate_run(runs[0], options.store, out, options.seed, watch, notes)
+    started = time.monotonic()
+    results = [read_result(run) for run in runs]
+    facts, predictions = collect(runs, results)
+    facts["notes"] = [*notes, *facts["notes"]]
+    return out, write_evaluation(out, runs, results[0], facts, predictions, options.seed, started)
+
+
+def runs_among(folders: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """Those that hold finished runs of pipelines.train, and how many don't, in a sentence.
+
+    Raises ValueError if none does: of one folder alone, with the reason.
+    """
+    if not folders:
+        raise ValueError("there is nothing to evaluate: give the folder of a run of pipelines.train")
+    if len(folders) == 1:
+        read_result(folders[0])
+        return list(folders), []
+    runs, reasons = [], []
+    for folder in folders:
+        try:
+            read_result(folder)
+            runs.append(folder)
+        except (ValueError, OSError) as error:
+            reasons.append(sentence_of(error))
+    if not runs:
+        raise ValueError(f"none of {len(folders)} folders holds a finished run; the first: {reasons[0]}")
+    passed = f"{len(reasons)} of {len(folders)} hold no finished run of pipelines.train and are passed over"
+    return runs, [passed] if reasons else []
+
+
+def evaluate_run(
+    run: Path,
+    stores: Sequence[Path],
+    out: Path,
+    seed: int = 0,
+    watch: Watch = SILENT,
+    notes: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Judge one run's model on stores, and write that into a folder; returns what its result.json holds."""
+    started = time.monotonic()
+    check_out(out)
+    result = read_result(run)
+    with locked(out):
+        facts, predictions = predict_unseen(run, stores, watch)
+        facts["notes"] = [*notes, *facts["notes"]]
+        return write_evaluation(out, [run], result, facts, predictions, seed, started)
+
+
+def write_evaluation(
+    out: Path,
+    runs: Sequence[Path],
+    of_run: dict[str, Any],
+    facts: dict[str, Any],
+    predictions: Predictions,
+    seed: int,
+    started: float,
+) -> dict[str, Any]:
+    """Scores, predictions, pictures and a page; result.json comes last."""
+    out.mkdir(parents=True, exist_ok=True)
+    scores = scores_of(predictions, seed)
+    predictions.write(out / PREDICTIONS)
+    title = f"{of_run['model']} on {', '.join(scores['per_corpus'])}"
+    pictures = draw_scores(out, scores, title)
+    result = {
+        "model": of_run["model"],
+        "parameters": of_run["parameters"],
+        "runs": [str(run) for run in runs],
+        "seed": seed,
+        **facts,
+        **scores,
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    write_atomically(out / "README.md", describe_evaluation(result, title, pictures))
+    write_json(out / RESULT, result)
+    return result
+
+
+def is_judged(out: Path, stores: Sequence[Path]) -> bool:
+    """Whether a folder has what a model answered about these stores as they are now."""
+    if not (out / RESULT).exists():
+        return False
+    with UtteranceTable(stores) as table:
+        return read_json(out / RESULT).get("stores_hold") == table.facts()
+
+
+def predict_unseen(
+    run: Path, stores: Sequence[Path], watch: Watch = SILENT
+) -> tuple[dict[str, Any], Predictions]:
+    """What a run's model answers about the utterances of stores that it didn't learn from."""
+    model = load(run / WEIGHTS)
+    parts = {part: described["n_utterances"] for part, described in read_result(run)["parts"].items()}
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with UtteranceTable(stores) as table:
+        unseen = rows_not_trained_on(run / SPLIT, parts, table.rows)
+        chosen = table.rows.iloc[unseen.rows]
+        sounds = StoreDataset(table, unseen.rows, chosen["emotion"].unique().tolist())
+        model.requires_grad_(False)
+        logits = logits_of(model.to(device), sounds, StoreCache(watch), device=device)
+        scaled = logits / float(model.temperature)
+        predictions, used = label_predictions(table.rows, unseen.rows, scaled, model.labels)
+        labels = predictions.labels
+        notes = [f"emotions that can be answered: {', '.join(labels)}"]
+        if "calm" in model.labels and "calm" not in labels and "neutral" in labels:
+            notes.append("calm counts as neutral: these corpora know no calm")
+        if unseen.n_seen:
+            notes.append(f"{unseen.n_seen:,} utterances left out: the run learned from them")
+        if not used.all():
+            unknown = ", ".join(sorted(set(chosen["emotion"]) - set(labels)))
+            notes.append(f"{(~used).sum():,} utterances left out: the model knows no {unknown}")
+        return {
+            "protocol": unseen.protocol,
+            "stores_hold": table.facts(),
+            "parts": describe_parts(table.rows, {"test": unseen.rows[used]}),
+            "n_left_out": {"learned_from": unseen.n_seen, "unknown_emotion": int((~used).sum())},
+            "notes": notes,
+        }, predictions
+
+
+def collect(
+    runs: Sequence[Path], results: Sequence[dict[str, Any]], protocol: str | None = None
+) -> tuple[dict[str, Any], Predictions]:
+    """What several runs of one model answered about their test parts, as one table.
+
+    protocol : of folds of one division, whose test parts may be of corpora with other emotions; else runs
+        have to be of one kind
+    """
+    if len({run.resolve() for run in runs}) < len(runs):
+        raise ValueError("a run is given twice: once is enough")
+    tables = [read_predictions(run) for run in runs]
+    kinds = {(result["model"], result["protocol"]) for result in results}
+    if protocol is None and (len(kinds) > 1 or len({predictions.labels for predictions in tables}) > 1):
+        raise ValueError("the runs differ in model, protocol or emotions: evaluate runs of a kind together")
+    together = join_predictions(tables)
+    uars = [result["uar"] for result in results]
+    notes = []
+    if len(runs) > 1:
+        mean, deviation = 100 * np.mean(uars), 100 * np.std(uars, ddof=1)
+        notes.append(f"mean UAR of {len(runs)} runs {mean:.1f} %, deviation {deviation:.1f} points")
+    n_utterances = together.table["utterance"].nunique()
+    if n_utterances < len(together):
+        notes.append(f"{n_utterances:,} utterances, some count once for each run that has them")
+    speakers = sorted(set(together.table["speaker"]))
+    return {
+        "protocol": protocol or results[0]["protocol"],
+        "uar_of_runs": uars,
+        "mean_uar_of_runs": float(np.mean(uars)),
+        "parts": {"test": {"n_utterances": n_utterances, "speakers": speakers}},
+        "notes": notes,
+    }, together
+
+
+def describe_evaluation(result: dict[str, Any], title: str, pictures: Sequence[str]) -> str:
+    """An evaluation as a page of Markdown."""
+    lines = [f"# {title}", "", *(f"- {note}" for note in result["notes"]), "", *describe_scores(result), ""]
+    return "\n".join([*lines, *(f"![{name}]({name}.png)" for name in pictures), ""])

@@ -1,0 +1,118 @@
+"""What every classifier is: trim → front end → norm → head, four modules over waveforms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fins.networks import Fin, count_parameters
+from ser_heads.frontends import FrontEnd
+from ser_heads.frontends.waveform import Trim
+from ser_heads.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class FrameLayout:
+    """What the columns of a model's frames are: facts by which a trainer augments.
+
+    powers : before the norm, columns that are powers of a spectrum, to which noise can be added; or None
+    levels : after the norm, columns in decibels, whose contrast can be changed
+    spectra : after the norm, columns that are bands of a spectrum, runs of which can be masked
+    fill : value of frames where there is nothing
+    n_frames : how many frames the head takes, where it takes so many and no others
+    """
+
+    powers: slice | None = None
+    levels: tuple[slice, ...] = ()
+    spectra: tuple[slice, ...] = ()
+    fill: float = 0.0
+    n_frames: int | None = None
+
+
+class SerModel(nn.Module):
+    """A waveform → logits over its own labels, each recording by itself.
+
+    name : of the model, as in `list_models`; options : its own frozen dataclass
+    labels : the words that it can answer, in the order of its logits
+    temperature : () buffer by which logits are divided before they become probabilities; 1 until fitted
+    trim, frontend, norm, head : waveforms → waveforms → FrameBatch → FrameBatch → (batch, n_classes) logits
+    """
+
+    temperature: Tensor
+
+    def __init__(
+        self,
+        name: str,
+        options: Any,
+        labels: Sequence[str],
+        trim: Trim,
+        frontend: FrontEnd,
+        norm: nn.Module,
+        head: nn.Module,
+        layout: FrameLayout = FrameLayout(),
+    ) -> None:
+        super().__init__()
+        if len(labels) < 2 or len(set(labels)) < len(labels):
+            raise ValueError(
+                f"a classifier has two labels or more, each once, got {', '.join(labels) or 'none'}"
+            )
+        self.name, self.options, self.labels, self.layout = name, options, tuple(labels), layout
+        self.trim, self.frontend, self.norm, self.head = trim, frontend, norm, head
+        self.register_buffer("temperature", torch.ones(()))
+
+    def forward(self, waveform: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Logits, the same in any batch.
+
+        waveform : (batch, n) float32 at 22,050 Hz, amplitude about [-1, 1], zeros behind each end
+        lengths : (batch,) int64 samples of each recording; by default all of n
+        returns : (batch, n_classes), in the order of `labels`
+        Raises ValueError for another shape, and for a length of 0 or above n.
+        """
+        if not torch.compiler.is_compiling():
+            check_waveforms(waveform, lengths)
+        return self.head(self.norm(self.frontend(*self.trim(waveform, lengths))))
+
+    def n_parameters(self) -> int:
+        """How many numbers are learned, be it by gradient or as a head is fitted."""
+        fitted = getattr(self.head, "n_fitted", None)
+        return count_parameters(self) if fitted is None else fitted()
+
+
+def check_waveforms(waveform: Tensor, lengths: Tensor | None) -> None:
+    """ValueError for anything but (batch, n) samples and (batch,) lengths from 1 to n."""
+    if waveform.ndim != 2 or 0 in waveform.shape:
+        raise ValueError(f"waveforms have the shape (batch, n_samples), got {tuple(waveform.shape)}")
+    if lengths is None:
+        return
+    if lengths.shape != waveform.shape[:1]:
+        raise ValueError(f"lengths have the shape ({len(waveform)},), got {tuple(lengths.shape)}")
+    if lengths.min() < 1 or lengths.max() > waveform.shape[1]:
+        raise ValueError(
+            f"recordings have 1 to {waveform.shape[1]} samples here, got {int(lengths.min())} to "
+            f"{int(lengths.max())}"
+        )
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """All that is known of a model; one in each file of `ser_heads/models`, listed in MODELS.
+
+    name : by which it is asked for; about : one line; source : the publication
+    options : its own frozen dataclass, whose fields are its command line's options and which checks itself
+    fins : options → feature → FIN, with the weights that it starts from; by default none
+    build : (options, labels, FINs) → a model with random weights but for its FINs
+    recipe : how it is trained, as published; fit : trains one that isn't trained by gradient, else None
+    """
+
+    name: str
+    about: str
+    source: str
+    options: type
+    build: Callable[[Any, Sequence[str], Mapping[str, Fin]], SerModel]
+    fins: Callable[[Any], dict[str, Fin]] = lambda options: {}
+    recipe: Recipe = field(default_factory=Recipe)
+    fit: Callable[..., Any] | None = None
