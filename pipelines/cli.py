@@ -34,7 +34,7 @@ def main() -> None:
         print(f"error: there is no {verb}: the verbs are {', '.join(COMMANDS)}", file=sys.stderr)
         sys.exit(2)
     sys.argv[:2] = [f"fin-ser {verb}"]
-    runpy.run_module(COMMANDS[verb], run_name="__main__")
+    runpy.run_module(COMMANDS[verb], run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from fins.data.synthetic.synthesiser import write_corpus
+from pipelines.cli import COMMANDS
 
 
 def command(module: str, *arguments: object) -> list[str]:
@@ -197,3 +199,26 @@ def test_killing_training_at_random_points_loses_nothing(
     seconds = time.monotonic() - start
     kill_at_random(train(out), seconds, n_kills, whole, again=lambda: shutil.rmtree(out))
     assert len(history(expected)) > 5
+
+
+def test_every_verb_of_fin_ser_is_a_command() -> None:
+    assert all(importlib.util.find_spec(module) for module in COMMANDS.values())
+    folder = Path(__file__).parents[1] / "pipelines"
+    modules = {f"pipelines.{path.stem}" for path in folder.glob("*.py")} - {
+        "pipelines.__init__",
+        "pipelines.cli",
+    }
+    assert {*modules, "fins.train", "fins.report"} == set(COMMANDS.values())
+    command = [sys.executable, "-m", "pipelines.cli", "synthesise", "--no-such-option"]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 2 and "no-such-option" in run.stderr and "Traceback" not in run.stderr
+
+
+def test_an_unknown_verb_lists_the_known_ones() -> None:
+    for words, code in ((["fin-ser", "trian"], 2), (["fin-ser"], 0)):
+        run = subprocess.run(
+            [sys.executable, "-c", f"import sys; sys.argv = {words}; from pipelines.cli import main; main()"],
+            capture_output=True,
+            text=True,
+        )
+        assert run.returncode == code and "prepare" in run.stdout + run.stderr

@@ -341,6 +341,17 @@ def test_results_are_not_written_over_another_run(run: Path, small_store: Path, 
         evaluate(EvaluateOptions((run, run), out=tmp_path / "out"))
 
 
+def test_out_is_looked_at_before_anything_is_predicted(
+    run: Path, small_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def predict(*_: object) -> None:
+        raise AssertionError("it predicted before it looked")
+
+    monkeypatch.setattr("ser_heads.evaluation.unseen.predict_unseen", predict)
+    with pytest.raises(ValueError, match="holds a run: choose another --out"):
+        judge(run, small_store, out=run)
+
+
 def test_one_emotion_is_nothing_to_tell_apart(tmp_path: Path) -> None:
     write_store(tmp_path / "one.h5", [row for row in make_recordings(64) if row.utterance.emotion == "sad"])
     with pytest.raises(ValueError, match="but one emotion"):

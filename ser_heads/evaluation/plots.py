@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fins.audio import SAMPLE_RATE, WINDOW
 from fins.features.spectrum import N_BINS
-from fins.figures import BLUE, COLOURS, GREY, ORANGE, new_figure
+from fins.figures import BLUE, COLOURS, GREY, ORANGE, label_r2, new_figure, nines
 from fins.learning.plots import bands_by_bin
 from fins.learning.r2 import r2_text
 
@@ -157,24 +157,17 @@ def plot_moved(path: Path, before: Fin, after: Fin, scores: Mapping[str, Any], t
 
 
 def _draw_r2(axis: Any, before: Sequence[float | None], after: Sequence[float | None]) -> None:
-    """Points on a scale of 1 - R², in which 0.999 and 0.9999 are as far apart as 0.9 and 0.99."""
+    """Points on an axis of log(1 - R²), on which 0.999 and 0.9999 are as far apart as 0.9 and 0.99."""
     for values, colour, label, size in ((before, GREY, "before", 6), (after, ORANGE, "after", 4)):
-        missed = np.array([np.nan if value is None else max(1 - value, 1e-16) for value in values])
-        axis.plot(missed, "o", color=colour, ms=size, label=label)
+        heights = nines(values)
+        axis.plot(heights, "o", color=colour, ms=size, label=label)
         if len(values) == 1:
-            axis.annotate(
-                r2_text(values[0]), (0, missed[0]), (10, 0), textcoords="offset points", va="center"
-            )
-    known = [max(1 - value, 1e-16) for value in (*before, *after) if value is not None] or [1e-3]
-    axis.set(yscale="log", ylim=(10 ** np.ceil(np.log10(max(known)) + 0.1), min(known) / 3))
-    axis.yaxis.set_major_formatter(
-        lambda missed, _: f"{1 - missed:.4g}" if missed > 9e-5 else f"1 - {missed:.0e}"
-    )
-    axis.yaxis.set_minor_formatter("")
-    axis.set(xlabel="output", xlim=(-0.7, len(before) - 0.3), ylabel="R² (logarithm of 1 - R²)")
+            place = (0, float(heights[0]))
+            axis.annotate(r2_text(values[0]), place, (10, 0), textcoords="offset points", va="center")
+    axis.set(xlabel="output", xlim=(-0.7, len(before) - 0.3), ylabel="R², on a scale of log(1 - R²)")
     if len(before) <= 20:
         axis.set_xticks(range(len(before)))
-    axis.grid(axis="y", alpha=0.3)
+    label_r2(axis, [*before, *after])
     axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, 1.12), ncols=2)
 
 
