@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 import shutil
 import time
 from collections import Counter
@@ -79,6 +80,14 @@ def check_result(folder: Path) -> dict:
     text = (folder / "README.md").read_text()
     assert f"| UAR | {100 * result['uar']:.1f} |" in text
     return result
+
+
+def test_the_page_of_a_run_has_the_command_that_makes_it_again(run: Path, small_store: Path) -> None:
+    (line,) = [line for line in (run / "README.md").read_text().splitlines() if line.startswith("python -m")]
+    words = shlex.split(line)
+    assert words[:3] == ["python", "-m", "pipelines.train"]
+    again, _ = read_command_line("about", arguments=words[3:])
+    assert again == config(small_store, run)
 
 
 def test_a_run_keeps_the_contract(run: Path, small_store: Path) -> None:

@@ -37,7 +37,7 @@ from ser_heads.evaluation.predictions import (
 from ser_heads.evaluation.scores import METRICS
 from ser_heads.evaluation.speed import real_time_factor
 from ser_heads.experiments.assembly import Assembly, assemble, certify, what_is_there
-from ser_heads.experiments.config import RunConfig
+from ser_heads.experiments.config import RunConfig, command_of
 from ser_heads.experiments.learning import (
     CHECKPOINT,
     SCORED,
@@ -104,7 +104,7 @@ def learn_and_write(
     write_history(out / HISTORY, outcome.history, type(outcome.history[0]))
     result = result_of(assembly, outcome, by_part, certified)
     pictures = [*draw_scores(out, scores, assembly.title), *outcome.pictures]
-    write_atomically(out / "README.md", describe_run(result, pictures))
+    write_atomically(out / "README.md", describe_run(result, pictures, command_of(assembly.config)))
     write_json(out / RESULT, result)  # last: its presence says that the run is whole
     (out / CHECKPOINT).unlink(missing_ok=True)
     return RunResult(out, result, summarise_run(result))

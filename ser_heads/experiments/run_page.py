@@ -18,8 +18,8 @@ def summarise_run(result: dict[str, Any]) -> str:
     return "\n".join([*describe_features(result), *describe_scores(result)])
 
 
-def describe_run(result: dict[str, Any], pictures: Sequence[str]) -> str:
-    """The page of a run's folder."""
+def describe_run(result: dict[str, Any], pictures: Sequence[str], command: str) -> str:
+    """The page of a run's folder; command : the line that makes it again."""
     if "by_feature" in result:
         how = f"fitted in {result['seconds']:,.0f} s, {result['epochs']} machines tried"
         chosen = f"The machine is number {result['best_epoch']} of them, chosen by UAR"
@@ -46,6 +46,10 @@ def describe_run(result: dict[str, Any], pictures: Sequence[str]) -> str:
         "",
         *describe_confidence(result),
         f"Audit: {verdict(result['audit'])}",
+        "",
+        "```sh",
+        command,
+        "```",
         "",
         *(f"![{name.replace('_', ' ')}]({name}.png)" for name in pictures),
         "",
