@@ -236,7 +236,8 @@ def config_of(store: Path, **changes: Any) -> RunConfig:
 def test_a_trial_is_the_run_of_its_command_and_never_meets_the_test_part(
     small_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = config_of(small_store, learning_rate=3e-3)
+    # a store of its own, beside which nothing is kept yet
+    config = config_of(Path(shutil.copy(small_store, tmp_path / "own.h5")), learning_rate=3e-3)
     met: set[int] = set()
     rows: list[dict[str, Any]] = []
     with monkeypatch.context() as patched:
