@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from soundfile import SoundFile
 
 SAMPLE_RATE = 22_050  # Hz
 WINDOW = 2_048  # samples, 92.9 ms
 HOP = 512  # samples, 23.2 ms: neighbours overlap by three quarters
 FULL_SCALE = 32_768  # of int16: amplitude 1
 RATES = (8_000, 192_000)  # Hz, the lowest and the highest that are read
+TRUNCATED = "{} is truncated: it holds less than its header says; copy it again"
 
 Signal = NDArray[np.float32]
 
@@ -43,30 +50,66 @@ def decode(path: str | os.PathLike[str]) -> tuple[Signal, int]:
 
     returns : (n_samples, n_channels) float32 with full scale at 1, and the sample rate in Hz
     """
+    path = Path(path)
+    try:
+        with open_audio(path) as file:
+            promised, sample_rate = file.frames, file.samplerate
+            samples = file.read(dtype="float32", always_2d=True)
+    except (ValueError, MemoryError) as error:  # of a stream, or damaged: more samples than there can be
+        if isinstance(error, AudioError):
+            raise
+        raise AudioError(f"{path} doesn't say how long it is, or says too much: write it again") from error
+    _check_samples(path, samples, promised, len(samples))
+    return samples, sample_rate
+
+
+def read_blocks(path: str | os.PathLike[str], seconds: float = 10.0) -> Iterator[tuple[Signal, int]]:
+    """Decode a file of any length block by block, so that memory stays flat.
+
+    yields : (n_samples, n_channels) float32 as `decode` gives them, and the sample rate in Hz
+    Raises AudioError as `decode` does; for what is wrong further on, once that is reached.
+    """
+    path = Path(path)
+    with open_audio(path) as file:
+        n_read = 0
+        while len(block := file.read(round(seconds * file.samplerate), dtype="float32", always_2d=True)):
+            n_read += len(block)
+            _check_samples(path, block, 0, n_read)
+            yield block, file.samplerate
+        _check_samples(path, block, file.frames, n_read)
+
+
+@contextmanager
+def open_audio(path: Path) -> Iterator[SoundFile]:
+    """A file as soundfile opens it; AudioError if it is missing, empty, no audio, cut short or at a rate that
+    isn't read, and for what libsndfile says while it is open."""
     import soundfile
 
-    path = Path(path)
     if not path.is_file():
         raise AudioError(f"{path} is missing: check the path")
     if path.stat().st_size == 0:
         raise AudioError(f"{path} is empty (0 bytes): copy it again from its source")
     try:
         with soundfile.SoundFile(path) as file:
-            promised, sample_rate, log = file.frames, file.samplerate, file.extra_info
-            samples = file.read(dtype="float32", always_2d=True)
+            if not RATES[0] <= file.samplerate <= RATES[1]:
+                raise AudioError(
+                    f"{path} has a sample rate of {file.samplerate} Hz: 8 to 192 kHz can be read"
+                )
+            if _is_cut_short(path, file.extra_info):
+                raise AudioError(TRUNCATED.format(path))
+            yield file
     except soundfile.LibsndfileError as error:
         raise AudioError(f"{path} is truncated or no audio ({error.error_string})") from error
-    except (ValueError, MemoryError) as error:  # of a stream, or damaged: more samples than there can be
-        raise AudioError(f"{path} doesn't say how long it is, or says too much: write it again") from error
-    if not RATES[0] <= sample_rate <= RATES[1]:
-        raise AudioError(f"{path} has a sample rate of {sample_rate} Hz: 8 to 192 kHz can be read")
-    if len(samples) < promised or _is_cut_short(path, log):
-        raise AudioError(f"{path} is truncated: it holds less than its header says; copy it again")
-    if len(samples) == 0:
+
+
+def _check_samples(path: Path, samples: Signal, promised: int, n_read: int) -> None:
+    """AudioError for fewer samples than promised, none, or some that are no finite numbers."""
+    if n_read < promised:
+        raise AudioError(TRUNCATED.format(path))
+    if n_read == 0:
         raise AudioError(f"{path} has a header and no samples")
     if not np.isfinite(samples).all():
         raise AudioError(f"{path} holds samples that are NaN or infinite")
-    return samples, sample_rate
 
 
 def _is_cut_short(path: Path, log: str) -> bool:

@@ -14,6 +14,8 @@ COMMANDS = {
     "report-fins": "fins.report",
     "train": "pipelines.train",
     "evaluate": "pipelines.evaluate",
+    "predict": "pipelines.predict",
+    "export": "pipelines.export",
     "crossval": "pipelines.crossval",
     "compare": "pipelines.compare",
     "tune": "pipelines.tune",

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from importlib import import_module
+from os import PathLike
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fins.networks import Fin, count_parameters
 from ser_heads.frontends import FrontEnd
 from ser_heads.frontends.waveform import Trim
 from ser_heads.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from ser_heads.inference.predict import Prediction
+    from ser_heads.inference.stream import Stream
 
 
 @dataclass(frozen=True)
@@ -75,6 +85,32 @@ class SerModel(nn.Module):
         if not torch.compiler.is_compiling():
             check_waveforms(waveform, lengths)
         return self.head(self.norm(self.frontend(*self.trim(waveform, lengths))))
+
+    def predict(
+        self, source: Any, sampling_rate: float | None = None, labels: Sequence[str] | None = None
+    ) -> Prediction | list[Prediction]:
+        """The answer about a file or an array; see `ser_heads.inference.predict.predict`."""
+        return import_module("ser_heads.inference.predict").predict(self, source, sampling_rate, labels)
+
+    def predict_signal(self, signal: Any, sampling_rate: float, **options: Any) -> DataFrame:
+        """The same as a table of one row; see `ser_heads.inference.predict.predict_signal`."""
+        return import_module("ser_heads.inference.predict").predict_signal(
+            self, signal, sampling_rate, **options
+        )
+
+    def embed(self, source: Any, sampling_rate: float | None = None) -> NDArray[np.float32]:
+        """The pooled vector before the logits; see `ser_heads.inference.predict.embed`."""
+        return import_module("ser_heads.inference.predict").embed(self, source, sampling_rate)
+
+    def stream(self, sampling_rate: float, window: float = 3.0, hop: float = 1.0, **options: Any) -> Stream:
+        """Answers about sound as it comes; see `ser_heads.inference.stream.Stream`."""
+        return import_module("ser_heads.inference.stream").Stream(self, sampling_rate, window, hop, **options)
+
+    def timeline(
+        self, path: str | PathLike[str], window: float = 3.0, hop: float = 1.0, **options: Any
+    ) -> DataFrame:
+        """Answers over a file of any length; see `ser_heads.inference.stream.timeline`."""
+        return import_module("ser_heads.inference.stream").timeline(self, path, window, hop, **options)
 
     def n_parameters(self) -> int:
         """How many numbers are learned, be it by gradient or as a head is fitted."""

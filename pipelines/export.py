@@ -1,0 +1,15 @@
+"""python -m pipelines.export: a classifier as one ONNX file, waveform in, probabilities out."""
+
+from __future__ import annotations
+
+from fins.command import run_command
+from ser_heads.inference.export import ExportOptions, export
+
+
+def main(options: ExportOptions) -> None:
+    """One file."""
+    print(export(options))
+
+
+if __name__ == "__main__":
+    run_command(main, ExportOptions)

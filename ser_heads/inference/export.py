@@ -1,0 +1,265 @@
+"""A classifier as one ONNX file: waveform and lengths in, probabilities out, for onnxruntime and browsers."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import tyro
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fins.audio import SAMPLE_RATE, WINDOW
+from fins.tensors import WEIGHTS, load_tensors
+from ser_heads.inference.predict import batch_of
+from ser_heads.layers.masked import mask_until
+from ser_heads.model import SerModel
+from ser_heads.models import SHIPPED, load
+
+OPSET = 18  # the first whose ReduceSum and Split PyTorch's exporter writes
+NEEDED = ("onnx", "onnxscript", "onnxruntime")
+TOLERANCE = 1e-4  # in probability, between PyTorch and onnxruntime
+FLOAT32, FLOAT64 = 1, 11  # of onnx.TensorProto
+SHAPES = ((0.05,), (1.3, 0.1), (4.0, 2.5, 0.4))  # seconds of recordings together, by which a file is checked
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Write a classifier as one ONNX file of standard operators.
+
+    In: waveform, (batch, n) float32 at 22,050 Hz, and lengths, (batch,) int64 samples. Out: probabilities,
+    (batch, n_labels).
+    """
+
+    run: Annotated[str, tyro.conf.Positional]
+    """Folder of pipelines.train, its weights file, or the name of a classifier of the package."""
+    out: Path = Path("model.onnx")
+    """The file, which holds its labels, sample rate and card too."""
+
+    def __post_init__(self) -> None:
+        if self.out.is_dir() or not self.out.absolute().parent.is_dir():
+            raise ValueError(f"--out {self.out} is no file in a folder that is there")
+
+
+class WithProbabilities(nn.Module):
+    """A model as it is exported: lengths that can't be are taken to the nearest that can, what is behind an
+    end is ignored, and a recording may be shorter than a window."""
+
+    def __init__(self, model: SerModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
+        lengths = torch.minimum(lengths.clamp_min(1), torch.full_like(lengths, waveform.shape[1]))
+        masked = waveform * mask_until(lengths, waveform.shape[1])
+        logits = self.model(functional.pad(masked, (0, WINDOW)), lengths)
+        return (logits / self.model.temperature).softmax(dim=1)
+
+
+class ExportedGru(nn.Module):
+    """A one-layer GRU in one direction as ONNX has it, in the place of a loop over its steps.
+
+    (time, batch, n_inputs) → (time, batch, n_hidden) and nothing. ONNX wants its gates in the order update,
+    reset, new; PyTorch has reset first.
+    """
+
+    inputs: Tensor
+    hidden: Tensor
+    biases: Tensor
+
+    def __init__(self, gru: nn.GRU) -> None:
+        super().__init__()
+        parts: tuple[Any, ...] = (gru.weight_ih_l0, gru.weight_hh_l0, gru.bias_ih_l0, gru.bias_hh_l0)
+        inputs, hidden, *biases = (swap_gates(part.detach()) for part in parts)
+        self.register_buffer("inputs", inputs[None])
+        self.register_buffer("hidden", hidden[None])
+        self.register_buffer("biases", torch.cat(biases)[None])
+
+    def forward(self, sequence: Tensor) -> tuple[Tensor, None]:
+        return torch.ops.fin_ser.gru(sequence, self.inputs, self.hidden, self.biases), None
+
+
+def swap_gates(weights: Tensor) -> Tensor:
+    """(3 · n_hidden, ...) with the first two of three gates in each other's place."""
+    reset, update, new = weights.chunk(3)
+    return torch.cat([update, reset, new])
+
+
+@torch.library.custom_op("fin_ser::gru", mutates_args=())
+def gru_of_gates(sequence: Tensor, inputs: Tensor, hidden: Tensor, biases: Tensor) -> Tensor:
+    """What ONNX's GRU computes, by PyTorch's."""
+    weights = [swap_gates(part) for part in (inputs[0], hidden[0], *biases[0].chunk(2))]
+    start = sequence.new_zeros(1, sequence.shape[1], hidden.shape[2])
+    return torch.gru(sequence, start, weights, True, 1, 0.0, False, False, False)[0]
+
+
+@gru_of_gates.register_fake
+def _(sequence: Tensor, inputs: Tensor, hidden: Tensor, biases: Tensor) -> Tensor:
+    return sequence.new_empty(sequence.shape[0], sequence.shape[1], hidden.shape[2])
+
+
+def gru_as_onnx() -> Callable[..., Any]:
+    """The node that stands for `gru_of_gates` in a file."""
+    from onnxscript import FLOAT
+    from onnxscript import opset18 as op
+
+    def gru(sequence: Any, inputs: Any, hidden: Any, biases: Any) -> Any:
+        steps, _ = op.GRU(
+            sequence, inputs, hidden, biases, hidden_size=int(hidden.shape[2]), linear_before_reset=1
+        )
+        one: Any = op.Constant(value_ints=[1])
+        return op.Squeeze(steps, one)  # of directions there is one
+
+    gru.__annotations__ = dict.fromkeys(("sequence", "inputs", "hidden", "biases", "return"), FLOAT)
+    return gru
+
+
+def sum_as_onnx() -> Callable[..., Any]:
+    """Sums in float64: onnxruntime's of float32 are off by 1e-5 over half a minute of samples."""
+    from onnxscript import FLOAT
+    from onnxscript import opset18 as op
+
+    def add_up(values: Any, dim: Any, keepdim: Any = False, dtype: Any = -1) -> Any:
+        axes: Any = op.Constant(value_ints=list(dim))
+        exact: Any = op.Cast(values, to=FLOAT64)
+        total: Any = op.ReduceSum(exact, axes, keepdims=int(keepdim))
+        return op.Cast(total, to=FLOAT32 if dtype == -1 else dtype)
+
+    types = {"dim": Sequence[int], "keepdim": bool, "dtype": int}
+    add_up.__annotations__ = {"values": FLOAT, **types, "return": FLOAT}
+    return add_up
+
+
+def export(options: ExportOptions) -> str:
+    """Write the file; returns a line that says what it is. Raises ValueError in one sentence."""
+    model = load(options.run)
+    path = SHIPPED.get(options.run, Path(options.run))
+    _, header = load_tensors(path / WEIGHTS if path.is_dir() else path)
+    difference = export_model(model, options.out, header.get("card", {}))
+    return (
+        f"{model.name} for {', '.join(model.labels)} written to {options.out} "
+        f"({options.out.stat().st_size / 1e6:.1f} MB, within {difference:.0e} of PyTorch)"
+    )
+
+
+def export_model(model: SerModel, path: Path, card: Mapping[str, Any] | None = None) -> float:
+    """Write a model as ONNX, atomically, after it has been held against PyTorch on made sound.
+
+    returns : the largest difference of a probability. The file's metadata has labels, options and card as
+        JSON, sample_rate in Hz, and the model's name.
+    Raises ValueError in one sentence for a model that can't be exported, for libraries that aren't installed,
+    and if the two differ.
+    """
+    if model.frontend.why_not_exported:
+        raise ValueError(f"{model.name} can't be exported: {model.frontend.why_not_exported}")
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise ValueError(
+            f"exporting needs {' and '.join(missing)}: pip install 'fin-ser[export]' brings what is missing"
+        )
+    import onnx
+
+    proto = translate(model)
+    onnx.helper.set_model_props(proto, metadata_of(model, card or {}))
+    onnx.checker.check_model(proto)
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_bytes(proto.SerializeToString())
+    try:
+        difference = compare(model, partial)
+        if difference > TOLERANCE:
+            raise ValueError(
+                f"{model.name} as ONNX differs from PyTorch by {difference:.1e} in probability: not written"
+            )
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return difference
+
+
+def translate(model: SerModel) -> Any:
+    """A model → onnx.ModelProto with dynamic batch and length."""
+    exported = WithProbabilities(copy.deepcopy(model).cpu().eval())
+    replace_grus(exported)
+    batch, n = torch.export.Dim("batch", max=4096), torch.export.Dim("n", min=2, max=1 << 26)
+    example = (0.1 * torch.randn(3, 30_001), torch.tensor([30_001, 12_345, 2_205]))
+    with quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            exported,
+            example,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["waveform", "lengths"],
+            output_names=["probabilities"],
+            dynamic_shapes={"waveform": {0: batch, 1: n}, "lengths": {0: batch}},
+            custom_translation_table={
+                torch.ops.fin_ser.gru.default: gru_as_onnx(),
+                torch.ops.aten.sum.dim_IntList: sum_as_onnx(),
+            },
+            verbose=False,
+        )
+    assert program is not None
+    return program.model_proto
+
+
+def replace_grus(module: nn.Module) -> None:
+    """Put an `ExportedGru` in the place of each of PyTorch's."""
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.GRU):
+                setattr(parent, name, ExportedGru(child))
+
+
+def metadata_of(model: SerModel, card: Mapping[str, Any]) -> dict[str, str]:
+    """All that has to be known beside the weights."""
+    return {
+        "model": model.name,
+        "labels": json.dumps(list(model.labels)),
+        "sample_rate": str(SAMPLE_RATE),
+        "options": json.dumps(asdict(model.options)),
+        "card": json.dumps(dict(card)),
+    }
+
+
+def compare(model: SerModel, path: Path) -> float:
+    """The largest difference in probability between PyTorch and onnxruntime, on recordings of noise."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    reference = WithProbabilities(copy.deepcopy(model).cpu().eval())
+    rng = np.random.default_rng(0)
+    largest = 0.0
+    for seconds in SHAPES:
+        noises = [0.1 * rng.standard_normal(round(second * SAMPLE_RATE)) for second in seconds]
+        waveform, lengths = batch_of([noise.astype(np.float32) for noise in noises], torch.device("cpu"))
+        with torch.no_grad():
+            expected = reference(waveform, lengths).numpy()
+        inputs = {"waveform": waveform.numpy(), "lengths": lengths.numpy()}
+        largest = max(largest, float(np.abs(session.run(None, inputs)[0] - expected).max()))
+    return largest
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without what the exporter tells its own developers."""
+    names = ("torch.onnx", "onnxscript", "onnx_ir", "torch.onnx._internal.exporter._registration")
+    levels = {name: logging.getLogger(name).level for name in names}
+    try:
+        for name in names:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)

@@ -1,0 +1,123 @@
+"""What a user has of a recording, a file or an array with its rate, as a model wants it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fins.audio import RATES, SAMPLE_RATE, AudioError, Signal, open_audio, read_audio, resample
+
+MOST_CHANNELS = 8  # of an array's two axes, the one that may count channels
+LOUDEST = 16.0  # amplitude from which on floating numbers can't be meant as amplitudes
+LONGEST = 300.0  # seconds that are answered as one recording
+HALF = {"uint8": 128.0, "int8": 128.0, "int16": 32_768.0, "int32": 2_147_483_648.0}  # amplitude 1
+
+
+def read_sound(source: Any, sampling_rate: float | None = None) -> Signal:
+    """A recording at the rate of the models.
+
+    source : path of a file, as `fins.audio.read_audio` takes it; or an array, NumPy's or torch's, of
+        (n_samples,), (n_samples, n_channels) or (n_channels, n_samples), at most 8 channels; floating numbers
+        are amplitudes in about [-1, 1], integers of 8, 16 and 32 bits are what they are in files
+    sampling_rate : Hz, of arrays alone
+    returns : (n_samples,) float32 at 22,050 Hz
+
+    Raises ValueError in one sentence for anything else, and for more than five minutes.
+    """
+    if not isinstance(source, str | os.PathLike):
+        return _read_array(source, sampling_rate)
+    if sampling_rate is not None:
+        raise ValueError("a file has its own sample rate: leave sampling_rate out")
+    with open_audio(Path(source)) as file:
+        _check_length(file.frames / file.samplerate, os.fspath(source))
+    return read_audio(source)
+
+
+def _read_array(source: Any, sampling_rate: float | None) -> Signal:
+    samples = as_array(source, "a recording is the path of a file or an array with sampling_rate")
+    if sampling_rate is None:
+        raise ValueError("an array doesn't say its sample rate: give sampling_rate in Hz")
+    rate = check_rate(sampling_rate)
+    if samples.ndim == 2:
+        samples = samples.T if _has_channels_first(samples.shape) else samples
+    if samples.ndim not in (1, 2) or samples.size == 0:
+        raise ValueError(
+            f"an array has the shape (n_samples,), (n_samples, n_channels) or (n_channels, n_samples), got "
+            f"{samples.shape}"
+        )
+    _check_length(len(samples) / rate, "the array")
+    signal = resample(mix_down(samples), rate)
+    if len(signal) == 0:
+        raise ValueError(f"the array is shorter than one sample at {SAMPLE_RATE} Hz")
+    return signal
+
+
+def as_array(source: Any, what: str) -> NDArray[Any]:
+    """Of NumPy's, torch's, or whatever else says that it is an array; ValueError for what doesn't."""
+    if hasattr(source, "detach"):  # a tensor, which may know of gradients
+        source = source.detach().cpu()
+    if not hasattr(source, "__array__"):
+        raise ValueError(f"{what}, got {type(source).__name__}")
+    return np.asarray(source)
+
+
+def check_rate(sampling_rate: float) -> int:
+    """In Hz; ValueError for what is no whole number from 8 to 192 kHz."""
+    try:
+        rate = int(sampling_rate)
+    except (TypeError, ValueError, OverflowError):
+        rate = 0
+    if rate != sampling_rate or not RATES[0] <= rate <= RATES[1]:
+        raise ValueError(
+            f"sampling_rate is a whole number of Hz from 8,000 to 192,000, got {sampling_rate!r}"
+        )
+    return rate
+
+
+def mix_down(samples: NDArray[Any]) -> Signal:
+    """(n_samples,) or (n_samples, n_channels) of any type → (n_samples,) float32 amplitudes.
+
+    Raises ValueError for a type that has no amplitude, and for numbers that are none.
+    """
+    name = samples.dtype.name
+    if name in HALF:
+        middle = HALF[name] if name == "uint8" else 0.0
+        amplitudes = (samples.astype(np.float64) - middle) / HALF[name]
+    elif samples.dtype.kind == "f":
+        amplitudes = samples
+    else:
+        raise ValueError(f"samples are floating numbers or integers of 8, 16 or 32 bits, got {name}")
+    if not np.isfinite(amplitudes).all():
+        raise ValueError("the array holds samples that are NaN or infinite")
+    if name not in HALF and samples.size and (loudest := float(np.abs(samples).max())) > LOUDEST:
+        raise ValueError(
+            f"floating samples are amplitudes in about [-1, 1], the largest here is {loudest:g}: divide them "
+            "by full scale (32,768 for 16 bits)"
+        )
+    mixed = amplitudes.mean(axis=1) if amplitudes.ndim == 2 else amplitudes
+    return mixed.astype(np.float32)
+
+
+def _has_channels_first(shape: tuple[int, ...]) -> bool:
+    """Which axis of two counts channels; ValueError where either could, or neither."""
+    first, second = (1 <= size <= MOST_CHANNELS for size in shape)
+    if first != second:
+        return first
+    if 1 in shape:
+        return shape[0] == 1
+    raise ValueError(
+        f"which axis of an array of the shape {shape} counts its channels can't be told: at most "
+        f"{MOST_CHANNELS} are taken, and more samples than that; give one channel"
+    )
+
+
+def _check_length(seconds: float, what: str) -> None:
+    if seconds > LONGEST:
+        raise AudioError(
+            f"{what} is {seconds:,.0f} s long, more than one answer can be for: use timeline, which answers "
+            "every second"
+        )

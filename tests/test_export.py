@@ -1,0 +1,170 @@
+"""ONNX: what onnxruntime answers is what PyTorch answers, for any batch and length."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_signal
+from numpy.typing import NDArray
+from torch import nn
+
+from fins.audio import SAMPLE_RATE, read_audio
+from ser_heads.inference import export as module
+from ser_heads.inference.export import ExportedGru, ExportOptions, export, export_model
+from ser_heads.inference.predict import probabilities_of
+from ser_heads.model import SerModel
+from ser_heads.models import MODELS, create, save_model
+
+onnx = pytest.importorskip("onnx", reason="needs the extra `export`")
+onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra `export`")
+pytest.importorskip("onnxscript", reason="needs the extra `export`")
+
+LABELS = ("bored", "stressed", "relaxed")
+EVERY_FIN = {"fins": ("mel", "rms", "zcr", "chroma", "mfcc")}
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "raw_cnn": ("raw_cnn", {}),
+    "fin of two": ("fin", {"fins": ("rms", "pitch")}),
+    "fin": ("fin", {}),
+    "wavelet": ("wavelet", {"depth": 3}),
+    "wavelet, each band its own": ("wavelet", {"depth": 2, "sharing": "node", "share_bands": False}),
+    "fin_wavelet": ("fin_wavelet", {}),
+    "feature_cnn": ("feature_cnn", EVERY_FIN),
+    "cnn_transformer": ("cnn_transformer", {}),
+}
+QUICK = ("raw_cnn", "fin of two")
+TRAINED_FOR = 8  # steps of batch norm
+
+
+def made(name: str) -> SerModel:
+    """With random weights, norms that have met some sound, and answers that differ by recording."""
+    torch.manual_seed(0)
+    model, options = CASES[name]
+    classifier = create(model, LABELS, **options).train()
+    for layer in classifier.modules():
+        if hasattr(layer, "momentum"):
+            layer.momentum = 0.5
+    with torch.no_grad():
+        for seed in range(TRAINED_FOR):
+            classifier(torch.from_numpy(np.stack([make_signal(4 * seed + i, 12_000) for i in range(4)])))
+        logits = classifier.eval()(torch.from_numpy(np.stack([make_signal(i, 12_000) for i in range(16)])))
+        last = [layer for layer in classifier.head.modules() if isinstance(layer, nn.Linear)][-1]
+        spread = logits.std(dim=0).mean()
+        last.weight.div_(spread)
+        last.bias.sub_(logits.mean(dim=0)).div_(spread)
+    classifier.temperature.fill_(0.7)
+    return classifier
+
+
+def by_onnx(path: Path, signals: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    session = onnxruntime.InferenceSession(str(path))
+    lengths = np.array([len(signal) for signal in signals])
+    waveform = np.full((len(signals), lengths.max()), 7.0, np.float32)  # what is behind an end is ignored
+    for row, signal in zip(waveform, signals, strict=True):
+        row[: len(signal)] = signal
+    return session.run(None, {"waveform": waveform, "lengths": lengths})[0]
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in CASES]
+)
+def test_onnxruntime_answers_as_pytorch_does(name: str, tmp_path: Path) -> None:
+    model = made(name)
+    path = tmp_path / "model.onnx"
+    export_model(model, path, {"uar": 0.5})
+    proto = onnx.load(path)
+    assert {(opset.domain, opset.version >= 17) for opset in proto.opset_import} == {("", True)}
+    assert {node.domain for node in proto.graph.node} == {""} and not proto.functions
+    metadata = {row.key: row.value for row in proto.metadata_props}
+    assert metadata["model"] == model.name and metadata["sample_rate"] == "22050"
+    assert json.loads(metadata["labels"]) == list(LABELS) and json.loads(metadata["card"]) == {"uar": 0.5}
+    spread = []
+    for sizes in (
+        (1,),
+        (2_047,),
+        (2_048,),
+        (44_100, 9_999),
+        (2_560, 30_001, 500, 70_000, 22_050),
+        (600_001,),
+    ):
+        signals = [make_signal(seed, size) for seed, size in enumerate(sizes)]
+        expected = probabilities_of(model, signals)
+        np.testing.assert_allclose(by_onnx(path, signals), expected, atol=5e-5)
+        spread.append(expected)
+    assert np.ptp(np.concatenate(spread), axis=0).max() > 0.01  # else anything would agree
+
+
+@pytest.mark.corpora
+def test_real_recordings_of_any_length_are_answered_alike(corpora: Path, tmp_path: Path) -> None:
+    model = made("fin of two")
+    path = tmp_path / "model.onnx"
+    export_model(model, path)
+    files = [
+        *sorted(corpora.glob("SAVEE/**/*.flac"))[::100],
+        *sorted(corpora.glob("RAVDESS/**/*.flac"))[::400],
+    ]
+    assert len(files) >= 5
+    speech = [read_audio(file) for file in files]
+    signals = [*speech, speech[0][:2_205], np.concatenate(speech)[: 30 * SAMPLE_RATE]]
+    for signal in signals:
+        np.testing.assert_allclose(by_onnx(path, [signal]), probabilities_of(model, [signal]), atol=1e-4)
+
+
+@pytest.mark.parametrize(("n_inputs", "n_hidden"), [(3, 5), (32, 16)])
+def test_a_gru_in_the_order_of_onnx_is_the_gru(n_inputs: int, n_hidden: int) -> None:
+    torch.manual_seed(0)
+    gru = nn.GRU(n_inputs, n_hidden)
+    sequence = torch.randn(7, 2, n_inputs)
+    torch.testing.assert_close(ExportedGru(gru)(sequence)[0], gru(sequence)[0])
+    torch.library.opcheck(torch.ops.fin_ser.gru, (sequence, *ExportedGru(gru).buffers()))
+
+
+def test_models_that_cant_be_exported_say_why(tmp_path: Path) -> None:
+    refused = [name for name in MODELS if create(name, LABELS).frontend.why_not_exported]
+    assert {"cnn_lstm_1d", "spectral_svm", "feature_cnn"} <= set(refused)
+    for name in refused:
+        with pytest.raises(ValueError, match=f"^{name} can't be exported: ") as caught:
+            export_model(create(name, LABELS), tmp_path / "model.onnx")
+        assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_differs_isnt_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, other = made("raw_cnn"), made("raw_cnn")
+    with torch.no_grad():
+        other.head.logits.bias.add_(torch.tensor([0.01, 0, 0]))  # type: ignore[union-attr]
+    proto = module.translate(other)
+    monkeypatch.setattr(module, "translate", lambda model: proto)
+    with pytest.raises(ValueError, match="differs from PyTorch"):
+        export_model(model, tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_libraries_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "NEEDED", ("onnx", "no_such_library"))
+    with pytest.raises(ValueError, match=r"needs no_such_library: pip install 'fin-ser\[export\]'"):
+        export_model(create("raw_cnn", LABELS), tmp_path / "model.onnx")
+
+
+def test_the_command_writes_a_file_with_the_card(tmp_path: Path) -> None:
+    save_model(tmp_path / "weights.safetensors", create("raw_cnn", LABELS), card={"data": "made"})
+    out = tmp_path / "a.onnx"
+    line = [sys.executable, "-m", "pipelines.export", str(tmp_path), "--out", str(out)]
+    run = subprocess.run(line, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith(f"raw_cnn for {', '.join(LABELS)} written to {out}") and run.stderr == ""
+    card = {row.key: row.value for row in onnx.load(out).metadata_props}["card"]
+    assert json.loads(card) == {"data": "made"}
+
+
+def test_what_cant_be_written_is_refused_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no file in a folder that is there"):
+        ExportOptions("fin", tmp_path / "no" / "where.onnx")
+    with pytest.raises(ValueError, match="there is no classifier nowhere"):
+        export(ExportOptions("nowhere", tmp_path / "a.onnx"))
