@@ -21,6 +21,10 @@ demo: install
 	for feature in rms zcr; do $(BIN)/python -m fins.train --feature $$feature --topology paper \
 		--store demo/corpus.h5 --protocol speaker --minutes 1 --out demo/$$feature || exit 1; done
 	$(BIN)/python -m fins.report demo/mfcc demo/rms demo/zcr --out demo/report
+	$(BIN)/python -m pipelines.train --store demo/corpus.h5 --minutes 1.5 --out demo/classifier
+	$(BIN)/python -m pipelines.synthesise --out demo/unmet --n-speakers 8 --n-sentences 1 --n-takes 1 --seed 1
+	$(BIN)/python -m pipelines.predict demo/classifier demo/unmet/s08
+	@echo "That voice was new to the classifier. Next: $(BIN)/python -m pipelines.predict demo/classifier YOUR.wav"
 
 # a process a core, with one thread each: two that wait for each other's threads take longer than one
 test: install
