@@ -63,7 +63,7 @@ def read_options(
     about = inspect.cleandoc(description)
     if not hasattr(config, "__post_init__"):
         whole: dict[str, Any] = {} if defaults is None else {"default": defaults(arguments or sys.argv[1:])}
-        return tyro.cli(config, description=about, args=arguments, **whole)
+        return tyro.cli(config, prog=program(), description=about, args=arguments, **whole)
     unchecked: Any = dataclasses.make_dataclass(
         config.__name__,
         (),
@@ -76,8 +76,14 @@ def read_options(
     if defaults is not None:
         default = defaults(arguments or sys.argv[1:])
         filled = {"default": unchecked(**{name: getattr(default, name) for name in names})}
-    options = tyro.cli(unchecked, description=about, args=arguments, **filled)
+    options = tyro.cli(unchecked, prog=program(), description=about, args=arguments, **filled)
     return config(**{name: getattr(options, name) for name in names})
+
+
+def program() -> str:
+    """What help calls the command: as it was called, without the folder of a module."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return f"python -m {spec.name}" if spec and sys.argv[0].endswith(".py") else sys.argv[0]
 
 
 def sentence_of(error: Exception) -> str:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from conftest import make_signal
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from fins.audio import SAMPLE_RATE, read_audio
 from ser_heads.inference import export as module
@@ -123,6 +123,29 @@ def test_a_gru_in_the_order_of_onnx_is_the_gru(n_inputs: int, n_hidden: int) -> 
     sequence = torch.randn(7, 2, n_inputs)
     torch.testing.assert_close(ExportedGru(gru)(sequence)[0], gru(sequence)[0])
     torch.library.opcheck(torch.ops.fin_ser.gru, (sequence, *ExportedGru(gru).buffers()))
+
+
+class Energy(nn.Module):
+    def forward(self, waveform: Tensor) -> Tensor:
+        return waveform.square().sum(dim=1)
+
+
+def test_sums_over_half_a_minute_are_exact(tmp_path: Path) -> None:
+    waveform = np.random.default_rng(0).standard_normal((1, 660_000)).astype(np.float32)
+    path = str(tmp_path / "energy.onnx")
+    with module.quiet():
+        torch.onnx.export(
+            Energy(),
+            (torch.from_numpy(waveform),),
+            path,
+            dynamo=True,
+            opset_version=module.OPSET,
+            input_names=["waveform"],
+            custom_translation_table=module.translations(),
+            verbose=False,
+        )
+    energy = onnxruntime.InferenceSession(path).run(None, {"waveform": waveform})[0]
+    np.testing.assert_allclose(energy, np.square(waveform.astype(np.float64)).sum(axis=1), rtol=1e-6)
 
 
 def test_models_that_cant_be_exported_say_why(tmp_path: Path) -> None:

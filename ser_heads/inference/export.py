@@ -141,6 +141,14 @@ def sum_as_onnx() -> Callable[..., Any]:
     return add_up
 
 
+def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
+    """PyTorch's operator → what stands for it in a file, where the exporter's own choice doesn't serve."""
+    return {
+        torch.ops.fin_ser.gru.default: gru_as_onnx(),
+        torch.ops.aten.sum.dim_IntList: sum_as_onnx(),
+    }
+
+
 def export(options: ExportOptions) -> str:
     """Write the file; returns a line that says what it is. Raises ValueError in one sentence."""
     model = load(options.run)
@@ -202,10 +210,7 @@ def translate(model: SerModel) -> Any:
             input_names=["waveform", "lengths"],
             output_names=["probabilities"],
             dynamic_shapes={"waveform": {0: batch, 1: n}, "lengths": {0: batch}},
-            custom_translation_table={
-                torch.ops.fin_ser.gru.default: gru_as_onnx(),
-                torch.ops.aten.sum.dim_IntList: sum_as_onnx(),
-            },
+            custom_translation_table=translations(),
             verbose=False,
         )
     assert program is not None
