@@ -181,7 +181,7 @@ def test_entries() -> None:
     for name, entry in MODELS.items():
         assert entry.name == name and entry.about == list_models()[name] and entry.source
         assert isinstance(entry.recipe, Recipe) and entry.options() == entry.options()
-        assert create(name, ["no", "yes"]).head is not None
+        assert create(name, ["no", "yes"]).labels == ("no", "yes")
 
 
 def test_torch_is_imported_when_a_model_is_asked_for() -> None:
