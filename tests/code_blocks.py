@@ -91,17 +91,23 @@ def shortened(module: str, arguments: Sequence[str]) -> list[str]:
 
 
 def run_module(module: str, arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """`python -m module arguments` in this process; fails where it ends with another code than 0."""
+    """`python -m module arguments` in this process; raises SystemExit where that would end it."""
     monkeypatch.setattr(sys, "argv", [module, *arguments])
     path = list(sys.path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # the module may have been imported already
             runpy.run_module(module, run_name="__main__", alter_sys=True)
-    except SystemExit as ended:
-        assert not ended.code, f"python -m {module} {shlex.join(arguments)} ended with {ended.code}"
     finally:
         sys.path[:] = path
+
+
+def run_to_its_end(module: str, arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `run_module`; fails where it ends with another code than 0."""
+    try:
+        run_module(module, arguments, monkeypatch)
+    except SystemExit as ended:
+        assert not ended.code, f"python -m {module} {shlex.join(arguments)} ended with {ended.code}"
 
 
 def check_options(module: str, arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,4 +122,4 @@ def check_options(module: str, arguments: Sequence[str], monkeypatch: pytest.Mon
     with monkeypatch.context() as patched:
         patched.setattr(command, "run_command", read_only)
         patched.setattr(config, "run_composed", read_composed)
-        run_module(module, arguments, monkeypatch)
+        run_to_its_end(module, arguments, monkeypatch)

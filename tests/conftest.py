@@ -141,3 +141,10 @@ def ray_alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 def needs_ray(test: Callable[..., None]) -> Callable[..., None]:
     return skip_without_ray(pytest.mark.usefixtures("ray_alone")(test))
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs without pictures of their own, which take longer than such training."""
+    monkeypatch.setattr("ser_heads.experiments.run.draw_scores", lambda out, scores, title: [])
+    monkeypatch.setattr("ser_heads.experiments.learning.plot_learning_curves", lambda *arguments: None)

@@ -202,7 +202,13 @@ def test_a_model_that_cant_be_exported_says_why() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
-@pytest.mark.parametrize("name", EXPORTED)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in ("fin", "fin_wavelet", "wavelet") else ())
+        for name in EXPORTED
+    ],
+)
 def test_an_exported_graph_takes_any_batch_and_length(name: str) -> None:
     """Lengths are odd and even, on and off the grid of windows, from a window on."""
     patches = pytest.importorskip("torch.export._patches")

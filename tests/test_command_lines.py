@@ -10,22 +10,43 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import numpy as np
 import pytest
+from code_blocks import run_module
 from safetensors.numpy import load_file
 
 from fins.data.synthetic.synthesiser import write_corpus
 from pipelines.cli import COMMANDS
 
 
+class Ended(NamedTuple):
+    """How a command ended, and what it wrote."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
 def command(module: str, *arguments: object) -> list[str]:
     return [sys.executable, "-m", module, *map(str, arguments)]
 
 
-def run(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(module, *arguments), capture_output=True, text=True, timeout=120)
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+    """`python -m module arguments` in this process."""
+
+    def call(module: str, *arguments: object) -> Ended:
+        code = 0
+        try:
+            run_module(module, [str(argument) for argument in arguments], monkeypatch)
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else 1
+        return Ended(code, *capsys.readouterr())
+
+    return call
 
 
 @pytest.mark.parametrize(
@@ -55,11 +76,16 @@ def run(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_an_error_is_one_sentence_and_exit_code_2(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, arguments: tuple[str, ...], reason: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    run: Callable[..., Ended],
+    module: str,
+    arguments: tuple[str, ...],
+    reason: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     result = run(module, *arguments)
-    assert result.returncode == 2
+    assert result.code == 2
     assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
     assert reason in result.stderr
     assert list(tmp_path.iterdir()) == []
@@ -82,10 +108,18 @@ def test_an_error_is_one_sentence_and_exit_code_2(
         "pipelines.explore",
     ],
 )
-def test_help_tells_units_and_defaults(module: str) -> None:
+def test_help_tells_units_and_defaults(run: Callable[..., Ended], module: str) -> None:
     result = run(module, "--help")
-    assert result.returncode == 0 and "default" in result.stdout
-    assert run(module, "--no-such-option").returncode == 2
+    assert result.code == 0 and "default" in result.stdout
+    assert run(module, "--no-such-option").code == 2
+
+
+def test_a_process_ends_as_a_call_does(tmp_path: Path) -> None:
+    arguments = command("pipelines.train", "--store", "nowhere.h5")
+    ended = subprocess.run(arguments, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    assert ended.returncode == 2 and ended.stdout == ""
+    assert ended.stderr.startswith("error: ") and ended.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_importing_fins_is_light() -> None:

@@ -104,11 +104,11 @@ def test_weights_start_at_random(feature: str) -> None:
         assert not torch.equal(states[0][name], states[2][name]), name
 
 
-@pytest.mark.parametrize("seed", [11, 12])
+@pytest.mark.parametrize("seed", [pytest.param(11, marks=pytest.mark.slow), 12])
 def test_mfcc_is_learned_from_noise_from_any_seed(seed: int) -> None:
     torch.manual_seed(seed)
     fin = MfccFin()
-    if seed == 12:  # the long stage once is enough
+    if seed == 12:  # without the long stage
         fin.spectrum.load_state_dict(load_fin(SHIPPED["mel"]).get_submodule("spectrum").state_dict())
     learned = learn(fin.stages()[seed - 11 :], seed, ignore)
     assert all(stage.error < 1e-12 for stage in learned), learned

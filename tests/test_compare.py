@@ -28,7 +28,7 @@ from fins.runs import read_json
 from pipelines.compare import main
 from ser_heads.evaluation.predictions import label_predictions, read_predictions
 from ser_heads.evaluation.speed import real_time_factor
-from ser_heads.experiments import comparison, comparison_page, configure, learning, parallel, run
+from ser_heads.experiments import comparison, comparison_page, configure, parallel, run
 from ser_heads.experiments.comparison import CompareOptions
 from ser_heads.experiments.parallel import Job, make_apart
 from ser_heads.experiments.run import RunResult
@@ -63,13 +63,6 @@ def sweep_of(folder: Path, text: str = "'''" + TINY, name: str = "tiny") -> str:
 
 def timeless(row: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in row.items() if key not in ("seconds", "real_time_factor")}
-
-
-@pytest.fixture
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs without pictures of their own, which take longer than such training."""
-    monkeypatch.setattr(run, "draw_scores", lambda out, scores, title: [])
-    monkeypatch.setattr(learning, "plot_learning_curves", lambda *arguments: None)
 
 
 @pytest.fixture(scope="module")
@@ -167,20 +160,24 @@ def test_a_run_in_its_own_process_is_the_same_run(made: Path, small_store: Path,
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("fins", "workers", "message"),
     [
-        ({"fins": ("nowhere",)}, "^the weights nowhere are missing: train them first, or check the path$"),
-        ({"fins": (3,)}, "^it has a bug, whose traceback stands above$"),
+        (("nowhere",), 1, "^the weights nowhere are missing: train them first, or check the path$"),
+        ((3,), 2, "^it has a bug, whose traceback stands above$"),
     ],
 )
 def test_why_a_process_failed(
-    small_store: Path, tmp_path: Path, changes: dict, message: str, capfd: pytest.CaptureFixture[str]
+    small_store: Path,
+    tmp_path: Path,
+    fins: Any,
+    workers: int,
+    message: str,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    job = Job("bad", configure("fin", store=(small_store,), out=tmp_path / "run", **changes))
-    for workers in (1, 2):
-        with pytest.raises(ValueError, match=message):
-            make_apart(job, workers)
-        assert ("Traceback" in capfd.readouterr().err) == ("bug" in message)
+    job = Job("bad", configure("fin", store=(small_store,), out=tmp_path / "run", fins=fins))
+    with pytest.raises(ValueError, match=message):
+        make_apart(job, workers)
+    assert ("Traceback" in capfd.readouterr().err) == ("bug" in message)
 
 
 class Page(HTMLParser):

@@ -96,6 +96,7 @@ def assert_same(out: Path, other: Path) -> None:
     np.testing.assert_array_equal(one.probabilities, two.probabilities)
 
 
+@pytest.mark.slow  # test_compare.py does the same with two runs
 def test_two_folds_at_a_time_say_the_same(
     by_speaker: Path, small_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

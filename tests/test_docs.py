@@ -14,7 +14,7 @@ from types import ModuleType
 
 import pytest
 import soundfile
-from code_blocks import ROOT, Block, blocks_of, check_options, run_module, shortened
+from code_blocks import ROOT, Block, blocks_of, check_options, run_to_its_end, shortened
 from conftest import make_signal
 from markdown_it import MarkdownIt
 
@@ -84,7 +84,7 @@ def test_code_runs(page: str, own_files: Path, monkeypatch: pytest.MonkeyPatch) 
         elif not block.not_run:
             for program, *words in block.commands():
                 if program == "python":
-                    run_module(words[1], shortened(words[1], words[2:]), monkeypatch)
+                    run_to_its_end(words[1], shortened(words[1], words[2:]), monkeypatch)
         n_run += not block.not_run
     if n_run == 0:
         pytest.skip(f"{page}: {BLOCKS[page][0].not_run}")

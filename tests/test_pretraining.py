@@ -131,7 +131,7 @@ def test_each_arm_is_what_it_is_called() -> None:
         build(get_entry(config.model), options, LABELS)
 
 
-@pytest.mark.usefixtures("runs_here")
+@pytest.mark.usefixtures("runs_here", "no_pictures")
 def test_the_page_begins_with_the_answers(small_store: Path, tmp_path: Path) -> None:
     path = tmp_path / "short.py"
     path.write_text(

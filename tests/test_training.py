@@ -549,11 +549,11 @@ def test_only_a_budget_that_can_not_be_kept_is_refused(monkeypatch: pytest.Monke
 def test_a_budget_of_seconds_trains_and_is_kept(small_store: Path, other_store: Path, tmp_path: Path) -> None:
     started = time.monotonic()
     stores = {"store": (small_store,), "test_store": (other_store,)}
-    options = {"minutes": 0.2, "epochs": 100_000, "learning_rate": 1e-6}  # so slow that it never converges
+    options = {"minutes": 0.1, "epochs": 100_000, "learning_rate": 1e-6}  # so slow that it never converges
     config = FinRunConfig("rms", "paper", **stores, **options, out=tmp_path / "run")
     result = train_fin(config)
     assert result.stopped == "minutes" and result.epochs > 1 and len(result.r2) == 7
-    assert time.monotonic() - started < 12 + 10  # on a busy machine
+    assert time.monotonic() - started < 6 + 10  # on a busy machine
 
 
 def test_a_refused_budget_leaves_no_folder(
