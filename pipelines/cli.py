@@ -14,6 +14,7 @@ COMMANDS = {
     "report-fins": "fins.report",
     "train": "pipelines.train",
     "evaluate": "pipelines.evaluate",
+    "score": "pipelines.score",
     "predict": "pipelines.predict",
     "export": "pipelines.export",
     "crossval": "pipelines.crossval",

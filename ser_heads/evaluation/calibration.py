@@ -29,14 +29,18 @@ def fit_temperature(logits: NDArray[np.float32], targets: NDArray[np.int64]) -> 
 
 
 def calibration_error(probabilities: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
-    """Expected calibration error, 0 to 1 (Naeini and others 2015).
-
-    How far confidence is from the share that is right, in 15 equal bins of confidence, weighted by how many
-    recordings are in each.
+    """Expected calibration error, 0 to 1 (Naeini and others 2015): see `confidence_error`.
 
     probabilities : (n, n_classes); truth : (n,) places
     """
-    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
+    return confidence_error(probabilities.max(axis=1), probabilities.argmax(axis=1) == truth)
+
+
+def confidence_error(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
+    """How far confidence is from the share that is right, in 15 equal bins, weighted by how many are in each.
+
+    confidence : (n,) in [0, 1]; right : (n,); returns : 0 to 1, 0 of none
+    """
     bins = np.minimum((confidence * N_BINS).astype(int), N_BINS - 1)
     counts = np.bincount(bins, minlength=N_BINS)
     gaps = np.bincount(bins, right, N_BINS) - np.bincount(bins, confidence, N_BINS)
