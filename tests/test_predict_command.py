@@ -213,6 +213,11 @@ def test_nothing_is_answered_below_the_confidence_asked_for(run: Path, folder: P
             row["confidence"] >= between for row in answers.records
         ]
         assert sum(not row["label"] for row in rows) == 1
+    model = load(run)
+    model.abstention.fill_(between - 1e-4)
+    save_model(tmp_path / "chosen.safetensors", model)
+    answers, _ = answer_files(tmp_path / "chosen.safetensors", folder, format="csv", abstain="chosen")
+    assert [row["label"] for row in csv.DictReader(io.StringIO(answers.text))].count("") == 1
     assert json.loads(render(shown, "json", LABELS, 1.0))[0]["label"] is None
     assert render(shown, "table", LABELS, 1.0).splitlines()[1].split()[3] == "-"
 
@@ -227,6 +232,7 @@ def test_nothing_is_answered_below_the_confidence_asked_for(run: Path, folder: P
         ({"labels": ("bored",)}, "two labels or more"),
         ({"abstain": 1.5}, "--abstain is a confidence"),
         ({"abstain": float("nan")}, "--abstain is a confidence"),
+        ({"abstain": "chosen"}, "no confidence was chosen for .*: give --abstain a number"),
         ({"timeline": True, "hop": 0.0}, "hop is a time above 0"),
         ({"out": Path("no/where.csv")}, "is no file in a folder that is there"),
     ],

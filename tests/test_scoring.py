@@ -303,7 +303,7 @@ def test_a_folder_holds_page_pictures_and_result(tmp_path: Path) -> None:
     assert json.loads((out / "result.json").read_text()) == json.loads(json.dumps(result))
     page = (out / "README.md").read_text()
     assert "\n".join(lines) in page and "Against " in page
-    assert {path.stem for path in out.glob("*.png")} == {"confusion", "emotions", "speakers"}
+    assert {path.stem for path in out.glob("*.png")} == {"confusion", "emotions", "speakers", "risk_coverage"}
     (out / "config.json").write_text("{}")
     with pytest.raises(ValueError, match="choose another --out"):
         scored(first, out=out)

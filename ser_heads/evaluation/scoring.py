@@ -13,9 +13,17 @@ import tyro
 from data_manifests.labels import normalise, order_labels
 from fins.documents import table_of_rows
 from fins.runs import RESULT, write_atomically, write_json
-from ser_heads.evaluation.calibration import N_BINS, confidence_error
+from ser_heads.evaluation.calibration import FEW
 from ser_heads.evaluation.foreign import AnswerTable, read_answers, same_utterances
-from ser_heads.evaluation.predictions import TITLES, check_out, describe_scores, draw_scores, score_table
+from ser_heads.evaluation.predictions import (
+    TITLES,
+    check_out,
+    describe_confidence,
+    describe_scores,
+    draw_scores,
+    score_confidence,
+    score_table,
+)
 from ser_heads.evaluation.scores import (
     METRICS,
     bounds_of,
@@ -25,8 +33,6 @@ from ser_heads.evaluation.scores import (
     metrics,
     resample,
 )
-
-FEW = 300  # answers below which an ECE of 15 bins is mostly chance
 
 
 @dataclass(frozen=True)
@@ -90,16 +96,16 @@ def score_answers(answers: AnswerTable, seed: int = 0) -> dict[str, Any]:
     )
     if not answers.has_speakers:
         scores |= {"n_speakers": None, "per_speaker": {}}
-    error = None
+    of_confidence: dict[str, Any] = {"calibration_error": None, "risk_coverage": None}
     if answers.confidence is not None:
-        error = confidence_error(answers.confidence, answers.right)
+        of_confidence = score_confidence(answers.confidence, answers.right)
     return {
         "columns": answers.columns,
         "resampled": "speaker" if answers.has_speakers else "utterance",
         "n_left_out": answers.n_left_out,
         **scores,
         "per_label": score_labels_alone(np.asarray(scores["confusion"]), answers.labels),
-        "calibration_error": error,
+        **of_confidence,
         "notes": notes_on(answers),
     }
 
@@ -187,8 +193,7 @@ def describe(result: Mapping[str, Any]) -> list[str]:
     lines += [*describe_scores(result, result["resampled"]), ""]
     lines.append(table_of_rows(("label", "utterances", "precision %", "recall %", "F1 %"), rows))
     if result["calibration_error"] is not None:
-        points = 100 * result["calibration_error"]
-        lines += ["", f"Confidence is off by {points:.1f} points (ECE, {N_BINS} bins)."]
+        lines += ["", describe_confidence(result)]
     if "difference" in result:
         lines += ["", *describe_difference(result["difference"], str(result["against"]))]
     return lines

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -62,8 +62,9 @@ class PredictOptions:
     """Seconds from one answer of a timeline to the next."""
     labels: tuple[str, ...] = ()
     """Those that may be answered, by default all of the model's."""
-    abstain: float = 0.0
-    """Confidence, 0 to 1, below which no label is given."""
+    abstain: float | Literal["chosen"] = 0.0
+    """Confidence, 0 to 1, below which no label is given; or chosen: what halved the wrong answers to the
+    validation recordings of its training."""
     trim: bool = True
     """Cut quiet ends off before the model sees a recording, as in training."""
 
@@ -76,7 +77,7 @@ class PredictOptions:
             raise ValueError("--doctor looks at whole recordings: leave --timeline out, or ask twice")
         if not self.paths:
             raise ValueError("there is nothing to answer about: give files, folders, or - for standard input")
-        if not 0 <= self.abstain <= 1:
+        if self.abstain != "chosen" and not 0 <= self.abstain <= 1:
             raise ValueError(f"--abstain is a confidence from 0 to 1, got {self.abstain}")
         whole_frames(self.window, self.hop)
 
@@ -114,6 +115,7 @@ def predict_files(options: PredictOptions, watch: Watch = SILENT) -> tuple[FileA
     """
     model = load(options.run)
     labels = [model.labels[place] for place in places_of(model, options.labels or None)]
+    threshold = least_confidence(model, options)
     form = options.form()
     if form == "csv":
         columns_of(labels)
@@ -134,11 +136,20 @@ def predict_files(options: PredictOptions, watch: Watch = SILENT) -> tuple[FileA
             bar.update(len(block))
     order = dict.fromkeys([*known, *files]) if set(known) - set(files) else files
     answers.records = [record for file in order for record in known.get(file, ())]
-    answers.text = render(answers.records, form, labels, options.abstain)
+    answers.text = render(answers.records, form, labels, threshold)
     if options.out is not None:
         write_atomically(options.out, answers.text)
         journal.remove()
     return answers, answers.report(len(files))
+
+
+def least_confidence(model: SerModel, options: PredictOptions) -> float:
+    """Below which no label is given; ValueError if it is to be the model's own, and it has none."""
+    if options.abstain != "chosen":
+        return options.abstain
+    if not model.abstention:
+        raise ValueError(f"no confidence was chosen for {options.run}: give --abstain a number from 0 to 1")
+    return float(model.abstention)
 
 
 def find_files(paths: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.special import softmax
 
 from fins.progress import SILENT, Watch
-from ser_heads.evaluation.calibration import fit_temperature
+from ser_heads.evaluation.calibration import fit_abstention, fit_temperature
 from ser_heads.frontends import FrameBatch
 from ser_heads.model import SerModel
 from ser_heads.training.cache import FrameCache, MemoryCache
@@ -51,7 +54,7 @@ def fit(
     """Train a classifier on recordings of one's own; it has its best weights afterwards, in evaluation mode.
 
     train, validation : any torch Datasets of (waveform, label), see SpeechDataset; the second chooses the
-        epoch and the temperature
+        epoch, the temperature, and the threshold of confidence
     recipe : by default the model's own; minutes : budget of all; checkpoint : file by which a killed training
         goes on; cache : of frames, by default in memory
     Raises ValueError for a model that isn't trained by gradient, and for items that can't be meant.
@@ -75,8 +78,18 @@ def fit(
     )
     state = trainer.run()
     targets = trainer.validation_facts.targets
-    model.temperature.fill_(fit_temperature(trainer.logits(validation), targets))
+    fit_confidence(model, trainer.logits(validation), targets)
     return state
+
+
+def fit_confidence(model: SerModel, logits: NDArray[np.float32], targets: NDArray[np.int64]) -> None:
+    """Set the temperature, and the threshold below which not to answer.
+
+    logits : (n, n_classes) of validation recordings; targets : (n,) places of their labels
+    """
+    model.temperature.fill_(fit_temperature(logits, targets))
+    shares = softmax(logits.astype(np.float64) / float(model.temperature), axis=1)
+    model.abstention.fill_(fit_abstention(shares.max(axis=1), shares.argmax(axis=1) == targets))
 
 
 def check_fit(model: SerModel, train: SpeechDataset, validation: SpeechDataset) -> Recipe:
