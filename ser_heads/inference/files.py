@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,7 +19,8 @@ from fins.command import sentence_of
 from fins.progress import SILENT, Watch
 from fins.runs import write_atomically
 from ser_heads.inference.condition import examine
-from ser_heads.inference.predict import BATCH, Prediction, answer, places_of
+from ser_heads.inference.familiarity import unlike_training
+from ser_heads.inference.predict import BATCH, Prediction, answer, places_of, with_notes
 from ser_heads.inference.records import (
     AnswerJournal,
     Format,
@@ -29,7 +30,7 @@ from ser_heads.inference.records import (
     record_of,
     render,
 )
-from ser_heads.inference.sound import read_sound
+from ser_heads.inference.sound import read_channels
 from ser_heads.inference.stream import predict_along, whole_frames
 from ser_heads.model import SerModel
 from ser_heads.models import load
@@ -69,8 +70,9 @@ class PredictOptions:
     """Cut quiet ends off before the model sees a recording, as in training."""
 
     doctor: bool = False
-    """Look for what is wrong with each recording (level, clipping, noise, band, silence, length, offset) and
-    tell it in its note."""
+    """Look for what is wrong with each recording (level, clipping, noise, band, silence, length, offset, and
+    features unlike those of training) and tell it in its note. Channels that are silent or in opposite phase
+    are told anyway."""
 
     def __post_init__(self) -> None:
         if self.doctor and self.timeline:
@@ -224,7 +226,7 @@ def _answer_block(
 ) -> Iterator[tuple[str, list[Prediction]]]:
     """Predictions of each file that can be used; a line for each of the others."""
     labels = options.labels or None
-    usable, signals = [], []
+    usable, signals, faults = [], [], []
     for file in files:
         with on_disk(file) as path:
             try:
@@ -234,21 +236,28 @@ def _answer_block(
                     )
                     yield file, along
                     continue
-                signals.append(read_sound(path))
+                signal, faulty = read_channels(path)
+                signals.append(signal)
+                faults.append(list(faulty.values()))
                 usable.append(file)
             except (ValueError, OSError) as error:
                 sentence = sentence_of(error).replace(str(path), "standard input" if file == STDIN else file)
                 failures.append(sentence if file in sentence or file == STDIN else f"{file}: {sentence}")
     predictions = answer(model, signals, usable, labels=labels, trim=options.trim)
     if options.doctor:
-        predictions = [with_faults(*pair) for pair in zip(predictions, signals, strict=True)]
-    yield from ((file, [prediction]) for file, prediction in zip(usable, predictions, strict=True))
+        faults = [[*row, *more] for row, more in zip(faults, diagnose(model, signals), strict=True)]
+    noted = [with_notes(*pair) for pair in zip(predictions, faults, strict=True)]
+    yield from ((file, [prediction]) for file, prediction in zip(usable, noted, strict=True))
 
 
-def with_faults(prediction: Prediction, signal: Signal) -> Prediction:
-    """The same prediction, with what is wrong with its recording in the note, each thing once."""
-    notes = [note for note in prediction.note.split("; ") if note]
-    return replace(prediction, note="; ".join(dict.fromkeys([*notes, *examine(signal).faults().values()])))
+def diagnose(model: SerModel, signals: Sequence[Signal]) -> list[list[str]]:
+    """What is wrong with each recording, in sentences; of one that is silence, nothing but that."""
+    conditions = [examine(signal) for signal in signals]
+    unlike = unlike_training(model, signals)
+    return [
+        [*condition.faults().values(), *([sentence] if sentence and condition.silence < 1 else [])]
+        for condition, sentence in zip(conditions, unlike, strict=True)
+    ]
 
 
 @contextmanager
