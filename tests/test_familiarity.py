@@ -39,7 +39,9 @@ def model() -> SerModel:
     return calibrated(VOICES, fins=("rms", "zcr", "chroma"))
 
 
-def test_a_distance_is_the_divergence_of_normals(model: SerModel) -> None:
+@pytest.mark.parametrize("removed", ["channel", "nothing"])
+def test_a_distance_is_the_divergence_of_normals(removed: str) -> None:
+    model = calibrated(VOICES, fins=("rms", "zcr", "chroma"), removed=removed)
     found = distances(model, [VOICES[5], TONE, VOICES[0]])
     assert found is not None
     for signal, distance in zip((VOICES[5], TONE, VOICES[0]), found, strict=True):
