@@ -11,10 +11,9 @@ import numpy as np
 import torch
 
 from data_manifests.labels import order_labels
-from fins.data.store import library_versions
 from fins.data.table import UtteranceTable
 from fins.progress import SILENT, Watch
-from fins.runs import read_json, write_atomically, write_json
+from fins.runs import library_versions, read_json, write_atomically, write_json
 from ser_heads.evaluation.calibration import calibration_error
 from ser_heads.evaluation.predictions import (
     Predictions,
