@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test test-all check docs benchmark weights clean
+.PHONY: install demo test test-slow check docs benchmark weights clean
 
 install: .venv/installed
 
@@ -30,8 +30,9 @@ demo: install
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto
 
-test-all: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto -m "slow or not slow"
+# what takes longer: searches of Ray, clusters, more kills, the longest stage of a FIN
+test-slow: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto -m slow
 
 check: install
 	$(BIN)/ruff check .
