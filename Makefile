@@ -46,7 +46,7 @@ docs: install
 	@echo "open docs/build/index.html in a browser"
 
 benchmark: install
-	for script in labels preparing training convolution compact choices wavelet_packet wavelet_packet_net classifier memory; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+	for script in labels preparing training convolution compact choices wavelet_packet wavelet_packet_net classifier answers memory; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 # the FINs that come with the package; STORES="a.h5 b.h5" also scores them on corpora
 weights: install
