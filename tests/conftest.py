@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -148,3 +150,17 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs without pictures of their own, which take longer than such training."""
     monkeypatch.setattr("ser_heads.experiments.run.draw_scores", lambda out, scores, title: [])
     monkeypatch.setattr("ser_heads.experiments.learning.plot_learning_curves", lambda *arguments: None)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium without a screen, as Playwright drives it; skips where either isn't installed."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright isn't installed")
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("Chromium isn't installed")
+    flags = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=program, args=flags)
+        yield chromium
+        chromium.close()
