@@ -6,18 +6,21 @@ import contextlib
 import importlib.util
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from data_manifests.labels import EMOTIONS
 from data_manifests.manifest import Utterance
 from fins.audio import WINDOW, Signal, quantise, read_audio
 from fins.data.store import Recording, write_store
+from ser_heads.model import SerModel
+from ser_heads.models import create
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -150,6 +153,19 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs without pictures of their own, which take longer than such training."""
     monkeypatch.setattr("ser_heads.experiments.run.draw_scores", lambda out, scores, title: [])
     monkeypatch.setattr("ser_heads.experiments.learning.plot_learning_curves", lambda *arguments: None)
+
+
+def lively_classifier(labels: Sequence[str]) -> SerModel:
+    """A small one with random weights, whose answers differ by recording."""
+    torch.manual_seed(0)
+    model = create("fin", labels, fins=("rms", "zcr")).eval()
+    last = [layer for layer in model.head.modules() if isinstance(layer, nn.Linear)][-1]
+    with torch.no_grad():
+        logits = model(torch.from_numpy(np.stack([make_signal(seed) for seed in range(16)])))
+        spread = logits.std(dim=0).mean()
+        last.weight.div_(spread)
+        last.bias.sub_(logits.mean(dim=0)).div_(spread)
+    return model
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-import torch
+from conftest import lively_classifier
 
 from fins.audio import SAMPLE_RATE
 from ser_heads.inference import app, overview
@@ -23,15 +23,14 @@ from ser_heads.inference.overview import Overview, overview_of
 from ser_heads.inference.overview_html import as_html, marks, strip_path, time_text
 from ser_heads.inference.predict import Prediction
 from ser_heads.model import SerModel
-from ser_heads.models import create, save_model
+from ser_heads.models import save_model
 
 LABELS = ("bored", "stressed", "relaxed")
 
 
 @pytest.fixture(scope="module")
 def model() -> SerModel:
-    torch.manual_seed(0)
-    return create("fin", LABELS, fins=("rms", "zcr")).eval()
+    return lively_classifier(LABELS)
 
 
 @pytest.fixture(scope="module")

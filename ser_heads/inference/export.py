@@ -36,7 +36,7 @@ SHAPES = ((0.05,), (1.3, 0.1), (4.0, 2.5, 0.4))  # seconds of recordings togethe
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """Write a classifier as one ONNX file of standard operators.
+    """Write a classifier as one ONNX file of standard operators, or as a page for browsers around it.
 
     In: waveform, (batch, n) float32 at 22,050 Hz, and lengths, (batch,) int64 samples. Out: probabilities,
     (batch, n_labels).
@@ -44,12 +44,23 @@ class ExportOptions:
 
     run: Annotated[str, tyro.conf.Positional]
     """Folder of pipelines.train, its weights file, or the name of a classifier of the package."""
-    out: Path = Path("model.onnx")
-    """The file, which holds its labels, sample rate and card too."""
+    out: Path | None = None
+    """The file, with its labels, sample rate and card inside; by default model.onnx, with --page none."""
+    page: Path | None = None
+    """Folder, new or empty, for a page that answers in a browser, offline, from any web server."""
+    runtime: Path | None = None
+    """For --page, the package of onnxruntime-web, a .tgz by npm pack or its folder; by default downloaded."""
 
     def __post_init__(self) -> None:
-        if self.out.is_dir() or not self.out.absolute().parent.is_dir():
-            raise ValueError(f"--out {self.out} is no file in a folder that is there")
+        out = self.file()
+        if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
+            raise ValueError(f"--out {out} is no file in a folder that is there")
+        if self.runtime is not None and self.page is None:
+            raise ValueError("--runtime is for a page: give its folder by --page, too")
+
+    def file(self) -> Path | None:
+        """That is to be written beside a page, if any."""
+        return Path("model.onnx") if self.out is None and self.page is None else self.out
 
 
 class WithProbabilities(nn.Module):
@@ -150,15 +161,26 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
 
 
 def export(options: ExportOptions) -> str:
-    """Write the file; returns a line that says what it is. Raises ValueError in one sentence."""
+    """Write what is asked for; returns a line each. Raises ValueError in one sentence."""
+    from ser_heads.inference.web_page import check_folder, write_page
+
+    if options.page is not None:
+        check_folder(options.page)
     model = load(options.run)
     path = SHIPPED.get(options.run, Path(options.run))
     _, header = load_tensors(path / WEIGHTS if path.is_dir() else path)
-    difference = export_model(model, options.out, header.get("card", {}))
-    return (
-        f"{model.name} for {', '.join(model.labels)} written to {options.out} "
-        f"({options.out.stat().st_size / 1e6:.1f} MB, within {difference:.0e} of PyTorch)"
-    )
+    card = header.get("card", {})
+    about = f"{model.name} for {', '.join(model.labels)} written to"
+    lines = []
+    if (out := options.file()) is not None:
+        difference = export_model(model, out, card)
+        megabytes = out.stat().st_size / 1e6
+        lines.append(f"{about} {out} ({megabytes:.1f} MB, within {difference:.0e} of PyTorch)")
+    if options.page is not None:
+        difference = write_page(model, options.page, options.runtime, card)
+        lines.append(f"{about} {options.page}, a page within {difference:.0e} of PyTorch")
+        lines.append(f"look at it: python -m http.server --bind 127.0.0.1 --directory {options.page}")
+    return "\n".join(lines)
 
 
 def export_model(model: SerModel, path: Path, card: Mapping[str, Any] | None = None) -> float:
