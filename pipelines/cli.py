@@ -22,6 +22,7 @@ COMMANDS = {
     "tune": "pipelines.tune",
     "report": "pipelines.report",
     "weights": "pipelines.weights",
+    "release": "pipelines.release",
     "manifests": "pipelines.manifests",
 }
 """Verb → module that is run."""

@@ -152,13 +152,17 @@ def saved(model: SerModel, tmp_path: Path) -> Path:
 def test_without_gradio_the_sentence_says_how_to_get_it(saved: Path) -> None:
     code = (
         "import importlib.util as u, runpy, sys\n"
+        "sys.modules['scipy'] = None\n"
         "find = u.find_spec\n"
-        "u.find_spec = lambda name, *rest: None if name == 'gradio' else find(name, *rest)\n"
+        "u.find_spec = lambda name, *rest: None if name in ('gradio', 'scipy') else find(name, *rest)\n"
         "runpy.run_module('pipelines.app', run_name='__main__', alter_sys=True)"
     )
     run = subprocess.run([sys.executable, "-c", code, str(saved)], capture_output=True, text=True)
     assert run.returncode == 2 and run.stdout == ""
-    assert run.stderr == "error: the page needs gradio: pip install 'fin-ser[app]' brings it\n"
+    assert (
+        run.stderr
+        == "error: the page needs gradio and scipy: pip install 'fin-ser[app]' brings what is missing\n"
+    )
 
 
 def test_a_port_that_is_taken_is_one_sentence(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,7 +131,7 @@ def test_a_page_is_one_folder(
 def test_a_page_that_fails_leaves_nothing(
     model: SerModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(web_page, "export_model", lambda *arguments: 0.0)
+    monkeypatch.setattr(web_page, "export_model", lambda *arguments, **options: 0.0)
     with pytest.raises(ValueError, match="is missing"):
         write_page(model, tmp_path / "page", tmp_path / "nowhere.tgz")
     assert list(tmp_path.iterdir()) == []

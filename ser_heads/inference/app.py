@@ -26,6 +26,7 @@ from ser_heads.inference.overview_html import as_html, problem_html
 from ser_heads.model import SerModel
 from ser_heads.models import load
 
+NEEDED = ("gradio", "scipy")
 LOOPBACK = "127.0.0.1"
 STYLE = Path(__file__).with_name("page") / "page.css"
 POLICY = "; ".join(  # of what a browser may fetch: nothing from elsewhere
@@ -75,8 +76,11 @@ def serving(options: AppOptions) -> Iterator[str]:
     Raises ValueError in one sentence for a classifier that can't be loaded, a port that is taken, and
     without Gradio.
     """
-    if find_spec("gradio") is None:
-        raise ValueError("the page needs gradio: pip install 'fin-ser[app]' brings it")
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise ValueError(
+            f"the page needs {' and '.join(missing)}: pip install 'fin-ser[app]' brings what is missing"
+        )
     model = load(options.run)
     check_port(options.port)
     with tempfile.TemporaryDirectory() as folder:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from fins.audio import Signal
-from fins.data.synthetic.synthesiser import synthesise
 
 EXAMPLES: dict[str, tuple[int, tuple[str, ...], float]] = {
     "calm, then angry": (1, ("calm", "calm", "angry", "angry"), 1.0),
@@ -19,6 +18,8 @@ scale it is clipped."""
 
 def example_sound(name: str) -> Signal:
     """(n_samples,) at 22,050 Hz in [-1, 1], the same at each call; KeyError for an unknown name."""
+    from fins.data.synthetic.synthesiser import synthesise
+
     speaker, emotions, gain = EXAMPLES[name]
     sentences = [synthesise(speaker, emotion, number, 1) for number, emotion in enumerate(emotions, 1)]
     return np.clip(gain * np.concatenate(sentences), -1, 1)

@@ -21,7 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fins.audio import SAMPLE_RATE, WINDOW
+from fins.progress import SILENT, Watch
 from fins.tensors import WEIGHTS, load_tensors
+from ser_heads.inference.int8 import compare_recalls, round_weights
 from ser_heads.inference.predict import batch_of
 from ser_heads.layers.masked import mask_until
 from ser_heads.model import SerModel
@@ -30,6 +32,7 @@ from ser_heads.models import SHIPPED, load
 OPSET = 18  # the first whose ReduceSum and Split PyTorch's exporter writes
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 TOLERANCE = 1e-4  # in probability, between PyTorch and onnxruntime
+ROUNDED_TOLERANCE = 0.2  # with weights of eight bits: more than that is a fault
 FLOAT32, FLOAT64 = 1, 11  # of onnx.TensorProto
 SHAPES = ((0.05,), (1.3, 0.1), (4.0, 2.5, 0.4))  # seconds of recordings together, by which a file is checked
 
@@ -50,6 +53,10 @@ class ExportOptions:
     """Folder, new or empty, for a page that answers in a browser, offline, from any web server."""
     runtime: Path | None = None
     """For --page, the package of onnxruntime-web, a .tgz by npm pack or its folder; by default downloaded."""
+    int8: bool = False
+    """The head's weights in eight bits: a smaller file, as fast as before. --store tells what that costs."""
+    store: tuple[Path, ...] = ()
+    """Stores on whose recordings UAR is told, by PyTorch and by the file; not on those that trained it."""
 
     def __post_init__(self) -> None:
         out = self.file()
@@ -160,9 +167,9 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     }
 
 
-def export(options: ExportOptions) -> str:
-    """Write what is asked for; returns a line each. Raises ValueError in one sentence."""
-    from ser_heads.inference.web_page import check_folder, write_page
+def export(options: ExportOptions, watch: Watch = SILENT) -> str:
+    """Write what is asked for; returns what it is, in lines. Raises ValueError in one sentence."""
+    from ser_heads.inference.web_page import MODEL, check_folder, write_page
 
     if options.page is not None:
         check_folder(options.page)
@@ -170,22 +177,40 @@ def export(options: ExportOptions) -> str:
     path = SHIPPED.get(options.run, Path(options.run))
     _, header = load_tensors(path / WEIGHTS if path.is_dir() else path)
     card = header.get("card", {})
-    about = f"{model.name} for {', '.join(model.labels)} written to"
-    lines = []
+    files, lines = [], []
     if (out := options.file()) is not None:
-        difference = export_model(model, out, card)
-        megabytes = out.stat().st_size / 1e6
-        lines.append(f"{about} {out} ({megabytes:.1f} MB, within {difference:.0e} of PyTorch)")
+        files.append(out)
+        lines.append(line_on(model, out, out, export_model(model, out, card, int8=options.int8)))
     if options.page is not None:
-        difference = write_page(model, options.page, options.runtime, card)
-        lines.append(f"{about} {options.page}, a page within {difference:.0e} of PyTorch")
+        files.append(options.page / MODEL)
+        difference = write_page(model, options.page, options.runtime, card, int8=options.int8)
+        lines.append(line_on(model, options.page, files[-1], difference))
         lines.append(f"look at it: python -m http.server --bind 127.0.0.1 --directory {options.page}")
+    if options.store:
+        scores = compare_recalls(model, files[0], Path(options.run), options.store, watch)
+        lines.append(
+            f"on {scores['n']:,.0f} recordings: UAR {100 * scores['PyTorch']:.1f} % by PyTorch, "
+            f"{100 * scores['ONNX']:.1f} % by the file; "
+            f"probabilities differ by {scores['largest']:.0e} at most"
+        )
     return "\n".join(lines)
 
 
-def export_model(model: SerModel, path: Path, card: Mapping[str, Any] | None = None) -> float:
+def line_on(model: SerModel, place: Path, file: Path, difference: float) -> str:
+    """What was written to a place, the ONNX of it being `file`."""
+    megabytes = file.stat().st_size / 1e6
+    return (
+        f"{model.name} for {', '.join(model.labels)} written to {place} "
+        f"({megabytes:.1f} MB, within {difference:.0e} of PyTorch)"
+    )
+
+
+def export_model(
+    model: SerModel, path: Path, card: Mapping[str, Any] | None = None, *, int8: bool = False
+) -> float:
     """Write a model as ONNX, atomically, after it has been held against PyTorch on made sound.
 
+    int8 : the head's weights in eight bits, which may differ from PyTorch by more
     returns : the largest difference of a probability. The file's metadata has labels, options and card as
         JSON, sample_rate in Hz, and the model's name.
     Raises ValueError in one sentence for a model that can't be exported, for libraries that aren't installed,
@@ -201,13 +226,15 @@ def export_model(model: SerModel, path: Path, card: Mapping[str, Any] | None = N
     import onnx
 
     proto = translate(model)
+    if int8:
+        round_weights(proto)
     onnx.helper.set_model_props(proto, metadata_of(model, card or {}))
     onnx.checker.check_model(proto)
     partial = path.with_name(f"{path.name}.partial")
     partial.write_bytes(proto.SerializeToString())
     try:
         difference = compare(model, partial)
-        if difference > TOLERANCE:
+        if difference > (ROUNDED_TOLERANCE if int8 else TOLERANCE):
             raise ValueError(
                 f"{model.name} as ONNX differs from PyTorch by {difference:.1e} in probability: not written"
             )

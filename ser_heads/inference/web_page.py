@@ -22,11 +22,17 @@ MODEL, FACTS = "model.onnx", "model.json"
 
 
 def write_page(
-    model: SerModel, folder: Path, runtime: Path | None = None, card: Mapping[str, Any] | None = None
+    model: SerModel,
+    folder: Path,
+    runtime: Path | None = None,
+    card: Mapping[str, Any] | None = None,
+    *,
+    int8: bool = False,
 ) -> float:
     """Write the page of a model, as a whole or not at all.
 
-    folder : new or empty; runtime : see `onnx_web.read_runtime`; card : what else is known of the model
+    folder : new or empty; runtime : see `onnx_web.read_runtime`; card : what else is known of the model;
+        int8 : see `export_model`
     returns : the largest difference of a probability between PyTorch and the page's ONNX
     Raises ValueError in one sentence for a folder that holds anything, and as what it calls does.
     """
@@ -34,7 +40,7 @@ def write_page(
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.absolute().parent) as partial:
         page = Path(partial) / "page"
         page.mkdir()
-        difference = export_model(model, page / MODEL, card)
+        difference = export_model(model, page / MODEL, card, int8=int8)
         for name, content in read_runtime(runtime).items():
             (page / name).write_bytes(content)
         for name in OWN_FILES:

@@ -16,7 +16,8 @@ from ser_heads.training.datasets import SpeechDataset
 from ser_heads.training.recipe import Recipe
 from ser_heads.training.schedule import TimeBudget
 from ser_heads.training.sources import FrameSource
-from ser_heads.training.trainer import Trainer, TrainingState
+from ser_heads.training.state import TrainingState
+from ser_heads.training.trainer import Trainer
 
 CALIBRATION = 200  # training recordings of which scales are taken, at least, if there are so many
 
@@ -39,7 +40,7 @@ def calibrate_norm(model: SerModel, source: FrameSource) -> None:
 def fit(
     model: SerModel,
     train: SpeechDataset,
-    validation: SpeechDataset,
+    validation: SpeechDataset | None,
     recipe: Recipe | None = None,
     *,
     minutes: float | None = None,
@@ -50,17 +51,17 @@ def fit(
 ) -> TrainingState:
     """Train a classifier on recordings of one's own; it has its best weights afterwards, in evaluation mode.
 
-    train, validation : any torch Datasets of (waveform, label), see SpeechDataset; the second chooses the
-        epoch and the temperature
-    recipe : by default the model's own; minutes : budget of all; checkpoint : file by which a killed training
-        goes on; cache : of frames, by default in memory
+    train, validation : any torch Datasets of (waveform, label), see SpeechDataset; the second chooses epoch
+        and temperature. Without it (None) the last epoch is kept, and the temperature stays as it is
+    recipe : by default the model's own; minutes : budget of all
+    checkpoint : file by which a killed training goes on; cache : of frames, by default in memory
     Raises ValueError for a model that isn't trained by gradient, and for items that can't be meant.
     """
     own = check_fit(model, train, validation)
     kept = MemoryCache() if cache is None else cache
-    for parameter in model.frontend.pretrained():  # so that its frames are kept
-        parameter.requires_grad_(False)
     if checkpoint is None or not checkpoint.exists():
+        for parameter in model.frontend.pretrained():  # so that its frames are kept
+            parameter.requires_grad_(False)
         calibrate_norm(model, FrameSource(model, train, kept))
     trainer = Trainer(
         model,
@@ -74,18 +75,18 @@ def fit(
         watch=watch,
     )
     state = trainer.run()
-    targets = trainer.validation_facts.targets
-    model.temperature.fill_(fit_temperature(trainer.logits(validation), targets))
+    if validation is not None and (facts := trainer.validation_facts):
+        model.temperature.fill_(fit_temperature(trainer.logits(validation), facts.targets))
     return state
 
 
-def check_fit(model: SerModel, train: SpeechDataset, validation: SpeechDataset) -> Recipe:
+def check_fit(model: SerModel, train: SpeechDataset, validation: SpeechDataset | None) -> Recipe:
     """The model's own recipe; ValueError for what can't be fitted."""
     from ser_heads.models import MODELS
 
     entry = MODELS[model.name]
     if entry.fit is not None:
         raise ValueError(f"{model.name} isn't trained by gradient: python -m pipelines.train fits it")
-    if min(len(train), len(validation)) == 0:
+    if len(train) == 0 or (validation is not None and len(validation) == 0):
         raise ValueError("there has to be something to train on, and something else to validate on")
     return entry.recipe
