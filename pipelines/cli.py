@@ -16,6 +16,7 @@ COMMANDS = {
     "evaluate": "pipelines.evaluate",
     "predict": "pipelines.predict",
     "export": "pipelines.export",
+    "app": "pipelines.app",
     "crossval": "pipelines.crossval",
     "compare": "pipelines.compare",
     "tune": "pipelines.tune",
