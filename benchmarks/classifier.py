@@ -58,8 +58,38 @@ def main() -> None:
         compare(name, "seconds of speech", work, over_clips(closed_forms, peers), librosas, rounds=5)
         factors = [statistics.median(factors[1:]) for factors in (ours, peers)]
         print(f"{name}: real-time factor {factors[0]:.4f}; {librosas}: {factors[1]:.4f}", flush=True)
+        if name == "fin":
+            large = over_clips(transformer_of_95_million(), [])
+            compare(name, "seconds of speech", work, large, "a network of wav2vec2-base's size", rounds=3)
     by_part()
     mixed_precision()
+
+
+def transformer_of_95_million() -> Callable[[np.ndarray], Tensor]:
+    """A network with the layers and sizes of wav2vec2-base (Baevski and others 2020), of random weights:
+    seven convolutions over 16,000 samples a second, twelve Transformer layers over 50 vectors a second."""
+    sizes = [(10, 5), *[(3, 2)] * 4, *[(2, 2)] * 2]  # kernel, stride
+    channels = [1, *[512] * len(sizes)]
+    layers: list[nn.Module] = []
+    for place, (kernel, stride) in enumerate(sizes):
+        layers += [nn.Conv1d(channels[place], 512, kernel, stride, bias=False), nn.GELU()]
+    convolutions, project = nn.Sequential(*layers), nn.Linear(512, 768)
+    position = nn.Conv1d(768, 768, 128, padding=64, groups=16)
+    layer = nn.TransformerEncoderLayer(768, 12, 3072, activation="gelu", batch_first=True)
+    encoder = nn.TransformerEncoder(layer, 12).eval()
+
+    def answer(clip: np.ndarray) -> Tensor:
+        frames = project(convolutions(resample(clip)[None, None]).mT)
+        return encoder(frames + position(frames.mT)[..., : frames.shape[1]].mT).mean(dim=1)
+
+    def resample(clip: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.resize(clip, round(len(clip) * 16_000 / SAMPLE_RATE)))
+
+    parameters = sum(
+        part.numel() for module in (convolutions, project, position, encoder) for part in module.parameters()
+    )
+    assert 93e6 < parameters < 97e6, parameters
+    return answer
 
 
 def closed_forms(clip: np.ndarray) -> np.ndarray:

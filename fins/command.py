@@ -12,6 +12,9 @@ from typing import Any, TypeVar
 
 import tyro
 
+OF_TRAINING = ("h5py", "librosa", "markdown_it", "matplotlib", "PIL", "sklearn", "scipy", "threadpoolctl")
+"""Libraries of the extra `train`."""
+
 Config = TypeVar("Config")
 
 
@@ -84,6 +87,23 @@ def program() -> str:
     """What help calls the command: as it was called, without the folder of a module."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return f"python -m {spec.name}" if spec and sys.argv[0].endswith(".py") else sys.argv[0]
+
+
+def tell_what_is_missing(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """One sentence and exit code 2 for a command whose libraries weren't installed: they are an extra.
+
+    Python's own hook for all else.
+    """
+    missing = (getattr(error, "name", None) or "").partition(".")[0]
+    command = getattr(sys.modules["__main__"].__spec__, "name", "").partition(".")[0]
+    if kind is not ModuleNotFoundError or missing not in OF_TRAINING or command not in ("fins", "pipelines"):
+        sys.__excepthook__(kind, error, trace)
+        return
+    print(f"error: this needs {missing}: pip install 'fin-ser[train]' brings it", file=sys.stderr, flush=True)
+    os._exit(2)  # a hook has no other way to choose the code; nothing has begun yet
+
+
+sys.excepthook = tell_what_is_missing
 
 
 def sentence_of(error: Exception) -> str:

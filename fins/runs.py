@@ -13,12 +13,18 @@ from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from fins.data.store import library_versions
-
 CONFIG, RESULT, HISTORY = "config.json", "result.json", "history.csv"
 FORMAT = 2  # of config.json; version 0.1 wrote none
 
 RunStatus = Literal["new", "unfinished", "finished"]
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of what a result depends on, as they are saved with it."""
+    from importlib.metadata import version
+
+    names = ("numpy", "scipy", "librosa", "soundfile", "soxr", "h5py", "torch")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
 def find_run(folder: Path, config: Mapping[str, Any], free: Sequence[str]) -> RunStatus:

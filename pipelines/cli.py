@@ -17,11 +17,13 @@ COMMANDS = {
     "score": "pipelines.score",
     "predict": "pipelines.predict",
     "export": "pipelines.export",
+    "app": "pipelines.app",
     "crossval": "pipelines.crossval",
     "compare": "pipelines.compare",
     "tune": "pipelines.tune",
     "report": "pipelines.report",
     "weights": "pipelines.weights",
+    "release": "pipelines.release",
     "manifests": "pipelines.manifests",
 }
 """Verb → module that is run."""

@@ -17,7 +17,7 @@ from fins.audio import SAMPLE_RATE, WINDOW, cut_windows, read_audio
 from fins.data.synthetic.synthesiser import synthesise
 from fins.features import FEATURES, STORED, Windows, compute_features, get_feature
 from fins.features.pitch import pitches
-from fins.features.spectrum import mel_centres, mel_filters
+from fins.features.spectrum import N_MELS, mel_centres, mel_edges, mel_filters
 
 SCALE = {"zcr": 1.0, "rms": 1.0, "chroma": 1.0, "mfcc": 100.0, "pitch": 2.0}
 
@@ -211,6 +211,15 @@ def test_imports_are_light_and_leave_the_path_alone(module: str, heavy: str) -> 
     code = "import sys; before = list(sys.path)" + IMPORTS.format(module=module, heavy=heavy)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_bands_of_mel_are_librosas() -> None:
+    import librosa
+
+    bands = librosa.filters.mel(sr=SAMPLE_RATE, n_fft=WINDOW, n_mels=N_MELS)
+    np.testing.assert_allclose(mel_filters(), bands, rtol=1e-5, atol=1e-9)
+    edges = librosa.mel_frequencies(N_MELS + 2, fmin=0, fmax=SAMPLE_RATE / 2)
+    np.testing.assert_allclose(mel_edges(), edges, rtol=1e-12)
 
 
 def test_bands_of_mel_are_centred_where_they_weigh_most() -> None:

@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 import fins
 from fins.audio import cut_windows
 from fins.features import compute_features
+from fins.networks.fourier import LearnedSpectrum
 from ser_heads.frontends.fins import ClosedForm, FinFrontEnd, closed_forms, starting_fins
 from ser_heads.frontends.waveform import count_frames
 
@@ -43,6 +44,29 @@ def test_half_precision_stops_before_the_fins() -> None:
         mixed = frontend(waveform, lengths).values
     with torch.no_grad():
         torch.testing.assert_close(mixed, frontend(waveform, lengths).values, rtol=0, atol=0)
+
+
+def test_the_same_spectrum_is_computed_once_and_another_one_for_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    frontend = frontend_of("mel", "pitch", "rms", "mfcc")
+    windows = torch.from_numpy(np.ascontiguousarray(cut_windows(make_signal(0, 100_000))))
+    calls: list[int] = []
+    forward = LearnedSpectrum.forward
+    monkeypatch.setattr(
+        LearnedSpectrum, "forward", lambda self, chunk: (calls.append(len(chunk)), forward(self, chunk))[1]
+    )
+
+    def alone() -> torch.Tensor:
+        return torch.cat([member(windows) for member in frontend.members.values()], dim=1)
+
+    with torch.no_grad():
+        for n_spectra in (1, 2):
+            calls.clear()
+            outputs = frontend.imitate(windows)
+            assert sum(calls) == n_spectra * len(windows)
+            torch.testing.assert_close(outputs, alone(), rtol=0, atol=0)
+            frontend.members["pitch"].spectrum.window[7] += 0.01  # as finetuning moves it
 
 
 def test_frozen_fins_get_no_gradient_and_others_do() -> None:

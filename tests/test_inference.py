@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,10 +20,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fins.audio import HOP, SAMPLE_RATE, WINDOW, AudioError, read_audio, read_blocks
+from fins.command import OF_TRAINING
 from ser_heads.inference.predict import BATCH, Prediction, batches_by_length, predict_each
 from ser_heads.inference.stream import Stream, whole_frames
 from ser_heads.model import SerModel
-from ser_heads.models import MODELS, create
+from ser_heads.models import MODELS, create, save_model
 
 LABELS = ("bored", "stressed", "relaxed")
 WITHOUT_VECTOR = MODELS.keys() - {"fin", "wavelet", "fin_wavelet", "feature_cnn"}
@@ -371,9 +373,29 @@ def test_memory_is_flat_however_long_a_file_is(tmp_path: Path) -> None:
     assert kib < 100 * 1024
 
 
-def test_pandas_waits_until_a_table_is_asked_for() -> None:
-    code = "import sys, numpy; from ser_heads.inference import stream, predict;"
-    code += "from ser_heads.models import create; create('fin', ['a', 'b']).predict(numpy.ones(9000), 16000);"
-    code += "print('pandas' in sys.modules)"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == "False"
+def run_without_extras(folder: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    """A Python in which the libraries of training aren't installed."""
+    missing = f"import sys\nsys.modules.update(dict.fromkeys({OF_TRAINING!r}))\n"
+    (folder / "sitecustomize.py").write_text(missing)
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    command = [sys.executable, *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
+
+
+def test_answers_take_no_library_of_training(tmp_path: Path) -> None:
+    save_model(tmp_path / "fin.safetensors", create("fin", LABELS))
+    soundfile.write(tmp_path / "a.wav", make_signal(0, 60_000), SAMPLE_RATE)
+    code = "import sys, ser_heads; model = ser_heads.load('fin.safetensors'); model.predict('a.wav');"
+    code += "print('pandas' in sys.modules); model.timeline('a.wav'); model.stream(sampling_rate=16_000);"
+    run = run_without_extras(tmp_path, "-c", code)
+    assert run.returncode == 0 and run.stdout == "False\n", run.stderr
+    run = run_without_extras(tmp_path, "-m", "pipelines.predict", "fin.safetensors", "a.wav", "--doctor")
+    assert run.returncode == 0 and "a.wav" in run.stdout, run.stderr
+
+
+@pytest.mark.parametrize(
+    "module", ["pipelines.train", "fins.train", "pipelines.prepare", "pipelines.evaluate"]
+)
+def test_what_is_missing_for_training_is_told_in_a_sentence(module: str, tmp_path: Path) -> None:
+    run = run_without_extras(tmp_path, "-m", module, "--help")
+    assert run.returncode == 2 and "fin-ser[train]" in run.stderr and run.stderr.count("\n") == 1

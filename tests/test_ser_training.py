@@ -24,7 +24,8 @@ from ser_heads.training.objective import class_weights, loss_of, penalty_of, wei
 from ser_heads.training.recipe import NO_AUGMENTATION, Augmentation, Recipe
 from ser_heads.training.schedule import TimeBudget, averaging, rate_factor
 from ser_heads.training.sources import FrameSource, logits_of
-from ser_heads.training.trainer import SerEpoch, Trainer, TrainingState
+from ser_heads.training.state import SerEpoch, TrainingState
+from ser_heads.training.trainer import Trainer
 
 QUICK = Recipe(
     frozen_epochs=4,

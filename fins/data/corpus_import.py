@@ -15,9 +15,8 @@ from data_manifests.labels import EMOTIONS, parse_labels
 from data_manifests.ledger import LedgerRow, Listing
 from fins.audio import SAMPLE_RATE, WINDOW
 from fins.data.preparation import Augment, Preparation, PreparationCounts, prepare_store
-from fins.data.store import library_versions
 from fins.progress import SILENT, Watch
-from fins.runs import write_json
+from fins.runs import library_versions, write_json
 
 NAMED = 10  # unreadable files that are printed; the report names all
 

@@ -18,9 +18,9 @@ import numpy as np
 
 from data_manifests.manifest import Utterance
 from fins.audio import HOP, SAMPLE_RATE, WINDOW, AudioError, Signal, quantise, read_audio
-from fins.data.store import Recording, Store, StoreError, join_stores, library_versions, write_store
+from fins.data.store import Recording, Store, StoreError, join_stores, write_store
 from fins.processes import end_with_parent
-from fins.runs import locked, read_json, write_json
+from fins.runs import library_versions, locked, read_json, write_json
 
 PART = 16  # utterances at most that a worker turns into one part; a kill costs these, for each worker
 PART_BYTES = 8 << 20  # of their files at most, unless one is larger: long recordings would fill the memory

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from data_manifests.manifest import Utterance
 from fins.audio import FULL_SCALE, HOP, SAMPLE_RATE, WINDOW, count_windows, cut_windows
 from fins.features import FEATURES, STORED, Floats, compute_features
+from fins.runs import library_versions
 
 SCHEMA = 1
 COPY_ROWS = 1 << 16  # rows that are held in memory at once while parts are joined
@@ -191,15 +192,6 @@ class Store:
 def to_amplitude(signal: NDArray[np.int16]) -> Floats:
     """int16 of any shape → float32 in [-1, 1)."""
     return signal.astype(np.float32) / np.float32(FULL_SCALE)
-
-
-def library_versions() -> dict[str, str]:
-    """Versions of what a result depends on, as they are saved with it."""
-    import platform
-    from importlib.metadata import version
-
-    names = ("numpy", "scipy", "librosa", "soundfile", "soxr", "h5py", "torch")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
 class _new_file:

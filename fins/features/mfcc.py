@@ -6,7 +6,6 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
 from fins.audio import SAMPLE_RATE, WINDOW
@@ -31,6 +30,8 @@ def mfcc(windows: Windows) -> Floats:
 @cache
 def dct_matrix() -> Floats:
     """(20, 128), the first rows of the orthonormal DCT-II."""
+    import scipy.fft
+
     return scipy.fft.dct(np.eye(N_MELS), norm="ortho", axis=0)[:N_MFCC].astype(np.float32)
 
 

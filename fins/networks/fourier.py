@@ -59,6 +59,11 @@ class LearnedSpectrum(nn.Module):
         powers = torch.addcmul(real * real, imaginary, imaginary)  # (33, batch, 32)
         return powers.transpose(0, 1).reshape(-1, N_POWERS)
 
+    def equals(self, other: LearnedSpectrum) -> bool:
+        """Whether both have the very same weights."""
+        pairs = zip(self.parameters(), other.parameters(), strict=True)
+        return self is other or all(torch.equal(one, another) for one, another in pairs)
+
     def multiply_adds(self) -> int:
         """Of one window; the product of factors and map is made once for a batch."""
         return WINDOW + self.kernels.numel() * DILATION + CHANNELS * (2 * DILATION) ** 2 + 2 * N_POWERS

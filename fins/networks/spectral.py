@@ -39,6 +39,13 @@ class SpectralFin(CompactFin):
         super().__init__()
         self.spectrum = LearnedSpectrum()
 
+    def imitate(self, windows: Tensor) -> Tensor:
+        return self.of_powers(self.spectrum(windows))
+
+    def of_powers(self, powers: Tensor) -> Tensor:
+        """(batch, 1056) powers of its spectrum → (batch, n_outputs)."""
+        raise NotImplementedError
+
     def table(self) -> SpectrumWeights | PrunedBandWeights:
         """The weights of its powers."""
         raise NotImplementedError
@@ -60,8 +67,8 @@ class MelFin(SpectralFin):
         super().__init__()
         self.bands: BandWeights | PrunedBandWeights = BandWeights(_scale_of(mel_filters()))
 
-    def imitate(self, windows: Tensor) -> Tensor:
-        return self.bands(self.spectrum(windows))
+    def of_powers(self, powers: Tensor) -> Tensor:
+        return self.bands(powers)
 
     def stages(self) -> list[Stage]:
         return [_spectrum_stage(self.spectrum), self.bands_stage()]
@@ -99,8 +106,8 @@ class MfccFin(MelFin):
         super().__init__()
         self.coefficients = nn.Linear(N_MELS, N_MFCC)
 
-    def imitate(self, windows: Tensor) -> Tensor:
-        decibel = 10 * torch.log10(super().imitate(windows).clamp_min(AMIN))
+    def of_powers(self, powers: Tensor) -> Tensor:
+        decibel = 10 * torch.log10(super().of_powers(powers).clamp_min(AMIN))
         clipped = torch.maximum(decibel, decibel.amax(dim=1, keepdim=True) - TOP_DB)
         return self.coefficients(clipped)
 
@@ -131,8 +138,8 @@ class ChromaFin(SpectralFin):
         super().__init__()
         self.classes = BandWeights(_scale_of(chroma_filters()))
 
-    def imitate(self, windows: Tensor) -> Tensor:
-        energy = self.classes(self.spectrum(windows))
+    def of_powers(self, powers: Tensor) -> Tensor:
+        energy = self.classes(powers)
         return energy / energy.amax(dim=1, keepdim=True).clamp_min(FAINTEST)
 
     def stages(self) -> list[Stage]:
@@ -154,8 +161,8 @@ class PitchFin(SpectralFin):
         super().__init__()
         self.lags = LagWeights(_scale_of(lag_filters()))
 
-    def imitate(self, windows: Tensor) -> Tensor:
-        power = self.lags(self.spectrum(windows))
+    def of_powers(self, powers: Tensor) -> Tensor:
+        power = self.lags(powers)
         return power[:, 1:] / (power[:, :1].clamp_min(0) + FAINT**2 * HANN_ENERGY * WINDOW)
 
     def stages(self) -> list[Stage]:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import tyro
+from numpy.typing import NDArray
 
 from fins.command import sentence_of
 from fins.data.splits import SPLIT, rows_not_trained_on
@@ -34,6 +35,7 @@ from ser_heads.evaluation.predictions import (
     read_result,
     scores_of,
 )
+from ser_heads.model import SerModel
 from ser_heads.models import MODELS, load
 from ser_heads.training.cache import StoreCache
 from ser_heads.training.datasets import StoreDataset
@@ -160,15 +162,11 @@ def predict_unseen(
     """What a run's model answers about the utterances of stores that it didn't learn from."""
     model = load(run / WEIGHTS)
     parts = {part: described["n_utterances"] for part, described in read_result(run)["parts"].items()}
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with UtteranceTable(stores) as table:
         unseen = rows_not_trained_on(run / SPLIT, parts, table.rows)
         chosen = table.rows.iloc[unseen.rows]
-        sounds = StoreDataset(table, unseen.rows, chosen["emotion"].unique().tolist())
-        model.requires_grad_(False)
-        logits = logits_of(model.to(device), sounds, StoreCache(watch), device=device)
-        scaled = logits / float(model.temperature)
-        predictions, used = label_predictions(table.rows, unseen.rows, scaled, model.labels)
+        logits = answer_rows(model, table, unseen.rows, watch)
+        predictions, used = label_predictions(table.rows, unseen.rows, logits, model.labels)
         labels = predictions.labels
         notes = [f"emotions that can be answered: {', '.join(labels)}"]
         if "calm" in model.labels and "calm" not in labels and "neutral" in labels:
@@ -189,6 +187,17 @@ def predict_unseen(
             "n_left_out": {"learned_from": unseen.n_seen, "unknown_emotion": int((~used).sum())},
             "notes": notes,
         }, predictions
+
+
+def answer_rows(
+    model: SerModel, table: UtteranceTable, rows: NDArray[np.int64], watch: Watch = SILENT
+) -> NDArray[np.float32]:
+    """(n, n_labels) logits of these rows of a table, divided by the model's temperature."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    sounds = StoreDataset(table, rows, table.rows.iloc[rows]["emotion"].unique().tolist())
+    model.requires_grad_(False)
+    logits = logits_of(model.to(device), sounds, StoreCache(watch), device=device)
+    return logits / float(model.temperature)
 
 
 def collect(

@@ -27,7 +27,8 @@ from ser_heads.training.fitting import calibrate_norm
 from ser_heads.training.objective import class_weights
 from ser_heads.training.schedule import TimeBudget
 from ser_heads.training.sources import FrameSource, logits_of
-from ser_heads.training.trainer import Trainer, TrainingState
+from ser_heads.training.state import TrainingState
+from ser_heads.training.trainer import Trainer
 
 CHECKPOINT = "checkpoint.safetensors"
 ENDING = 10.0  # seconds that scores, pictures and files take

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from fins.audio import HOP, WINDOW
 from fins.features import compute_features, fingerprint, get_feature
 from fins.networks import Fin, FinConfig, build_fin, load_fin
-from fins.networks.spectral import MelFin, permute_bins, prune
+from fins.networks.fourier import CHUNK
+from fins.networks.spectral import MelFin, SpectralFin, permute_bins, prune
 from ser_heads.frontends import FrameBatch, FrontEnd
 from ser_heads.frontends.waveform import count_frames
 from ser_heads.layers.masked import mask_until
@@ -98,11 +99,31 @@ class FinFrontEnd(FrontEnd):
         """(n, 2048) → (n, n_columns), always in float32: half of its digits would drown quiet bands."""
         with torch.autocast(windows.device.type, enabled=False):
             computed = compute(windows, self.computed)
-            parts = [
-                computed[member.name] if isinstance(member, ClosedForm) else member(windows)
-                for member in self.members.values()
-            ]
+            answers = computed | self._share_spectrum(windows)
+            parts = [answers[name] if name in answers else member(windows) for name, member in self._named()]
             return torch.cat(parts, dim=1)
+
+    def _named(self) -> list[tuple[str, nn.Module]]:
+        """Members by what `compute` calls them, or by their key."""
+        named = self.members.items()
+        return [(member.name if isinstance(member, ClosedForm) else key, member) for key, member in named]
+
+    def _share_spectrum(self, windows: Tensor) -> dict[str, Tensor]:
+        """Key → outputs of FINs whose learned spectra are the same, which is computed once. Those that come
+        with the package have one until they are finetuned."""
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return {}
+        spectral = {key: fin for key, fin in self.members.items() if isinstance(fin, SpectralFin)}
+        first = next(iter(spectral.values()), None)
+        alike = {key: fin for key, fin in spectral.items() if first and fin.spectrum.equals(first.spectrum)}
+        if first is None or len(alike) < 2:
+            return {}
+        parts: dict[str, list[Tensor]] = {key: [] for key in alike}
+        for chunk in windows.split(CHUNK):
+            powers = first.spectrum(chunk)
+            for key, fin in alike.items():
+                parts[key].append(fin.of_powers(powers))
+        return {key: torch.cat(chunks) for key, chunks in parts.items()}
 
     def pretrained(self) -> Iterator[nn.Parameter]:
         return self.members.parameters()

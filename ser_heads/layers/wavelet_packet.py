@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal, TypeVar, get_args
 
-import pywt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -48,6 +47,8 @@ class WaveletPacket(nn.Module):
     ) -> None:
         super().__init__()
         check_packet(wavelet, depth, sharing, mode, conjugate)
+        import pywt
+
         known = pywt.Wavelet(wavelet)
         self.depth, self.sharing, self.mode = depth, sharing, mode
         n_kernels = {"tree": 1, "level": depth, "node": 2**depth - 1}[sharing]
@@ -131,6 +132,8 @@ def check_packet(
             f"sharing is one of {', '.join(get_args(Sharing))} "
             f"and mode one of {', '.join(get_args(Mode))}, got {sharing!r} and {mode!r}"
         )
+    import pywt
+
     if wavelet not in pywt.wavelist(kind="discrete"):
         raise ValueError(f"PyWavelets knows no discrete wavelet {wavelet!r}: see pywt.wavelist()")
     if conjugate and not pywt.Wavelet(wavelet).orthogonal:

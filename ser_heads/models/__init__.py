@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
@@ -128,13 +130,26 @@ def fins_in(model: SerModel) -> list[Fin]:
     return [fin for part in parts for fin in part.fins()]
 
 
+@functools.cache
+def tell_licence(name: str, licence: str) -> None:
+    """Once in a process: these weights aren't under the package's own licence."""
+    logging.getLogger("ser_heads").warning(
+        "the weights of %s are under %s: no commercial use; ser_heads/models/weights/%s.md says more",
+        name,
+        licence,
+        name,
+    )
+
+
 def load(path: str | Path) -> SerModel:
     """A classifier in evaluation mode on the CPU.
 
     path : a weights file, the folder of a run, or the name of one that comes with the package
+    The licence of one that comes with the package is told once, through logging.
     Raises ValueError, in one sentence, if it is missing, broken, or not of this version.
     """
-    path = SHIPPED.get(str(path), Path(path))
+    name = str(path)
+    path = SHIPPED.get(name, Path(path))
     path = path / WEIGHTS if path.is_dir() else path
     if not path.is_file():
         shipped = f"the names are {', '.join(sorted(SHIPPED))}" if SHIPPED else "none comes with the package"
@@ -142,6 +157,8 @@ def load(path: str | Path) -> SerModel:
             f"there is no classifier {path}: give a run's folder or its weights file, or {shipped}"
         )
     tensors, header = load_tensors(path)
+    if name in SHIPPED:
+        tell_licence(name, header["card"]["licence"])
     if "config" in header and "format" not in header:
         raise ValueError(
             f"{path} was written by version 0.1, whose classifiers this version can't read: make it again by "

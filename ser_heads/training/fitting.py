@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import softmax
 
 from fins.progress import SILENT, Watch
 from ser_heads.evaluation.calibration import fit_abstention, fit_temperature
@@ -19,7 +18,8 @@ from ser_heads.training.datasets import SpeechDataset
 from ser_heads.training.recipe import Recipe
 from ser_heads.training.schedule import TimeBudget
 from ser_heads.training.sources import FrameSource
-from ser_heads.training.trainer import Trainer, TrainingState
+from ser_heads.training.state import TrainingState
+from ser_heads.training.trainer import Trainer
 
 CALIBRATION = 200  # training recordings of which scales are taken, at least, if there are so many
 
@@ -42,7 +42,7 @@ def calibrate_norm(model: SerModel, source: FrameSource) -> None:
 def fit(
     model: SerModel,
     train: SpeechDataset,
-    validation: SpeechDataset,
+    validation: SpeechDataset | None,
     recipe: Recipe | None = None,
     *,
     minutes: float | None = None,
@@ -53,17 +53,17 @@ def fit(
 ) -> TrainingState:
     """Train a classifier on recordings of one's own; it has its best weights afterwards, in evaluation mode.
 
-    train, validation : any torch Datasets of (waveform, label), see SpeechDataset; the second chooses the
-        epoch, the temperature, and the threshold of confidence
-    recipe : by default the model's own; minutes : budget of all; checkpoint : file by which a killed training
-        goes on; cache : of frames, by default in memory
+    train, validation : any torch Datasets of (waveform, label), see SpeechDataset; the second chooses epoch,
+        temperature and threshold. Without it (None) the last epoch is kept, and these stay as they are
+    recipe : by default the model's own; minutes : budget of all
+    checkpoint : file by which a killed training goes on; cache : of frames, by default in memory
     Raises ValueError for a model that isn't trained by gradient, and for items that can't be meant.
     """
     own = check_fit(model, train, validation)
     kept = MemoryCache() if cache is None else cache
-    for parameter in model.frontend.pretrained():  # so that its frames are kept
-        parameter.requires_grad_(False)
     if checkpoint is None or not checkpoint.exists():
+        for parameter in model.frontend.pretrained():  # so that its frames are kept
+            parameter.requires_grad_(False)
         calibrate_norm(model, FrameSource(model, train, kept))
     trainer = Trainer(
         model,
@@ -77,8 +77,8 @@ def fit(
         watch=watch,
     )
     state = trainer.run()
-    targets = trainer.validation_facts.targets
-    fit_confidence(model, trainer.logits(validation), targets)
+    if validation is not None and (facts := trainer.validation_facts):
+        fit_confidence(model, trainer.logits(validation), facts.targets)
     return state
 
 
@@ -88,17 +88,17 @@ def fit_confidence(model: SerModel, logits: NDArray[np.float32], targets: NDArra
     logits : (n, n_classes) of validation recordings; targets : (n,) places of their labels
     """
     model.temperature.fill_(fit_temperature(logits, targets))
-    shares = softmax(logits.astype(np.float64) / float(model.temperature), axis=1)
+    shares = (torch.from_numpy(logits).double() / model.temperature.cpu().double()).softmax(dim=1).numpy()
     model.abstention.fill_(fit_abstention(shares.max(axis=1), shares.argmax(axis=1) == targets))
 
 
-def check_fit(model: SerModel, train: SpeechDataset, validation: SpeechDataset) -> Recipe:
+def check_fit(model: SerModel, train: SpeechDataset, validation: SpeechDataset | None) -> Recipe:
     """The model's own recipe; ValueError for what can't be fitted."""
     from ser_heads.models import MODELS
 
     entry = MODELS[model.name]
     if entry.fit is not None:
         raise ValueError(f"{model.name} isn't trained by gradient: python -m pipelines.train fits it")
-    if min(len(train), len(validation)) == 0:
+    if len(train) == 0 or (validation is not None and len(validation) == 0):
         raise ValueError("there has to be something to train on, and something else to validate on")
     return entry.recipe

@@ -6,9 +6,9 @@ import copy
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,48 +35,16 @@ from ser_heads.training.schedule import (
     recent_means,
 )
 from ser_heads.training.sources import FrameSource, kept_parts, logits_from, logits_of, random_batches
+from ser_heads.training.state import Phase, SerEpoch, TrainingState
 
-Phase = Literal["frozen", "finetuned"]
-Stop = Literal["", "converged", "epochs", "minutes"]
 LARGEST_GRADIENT = 5.0  # length of all gradients together
 FROZEN_SHARE = 0.6  # of a budget of time, where a second phase follows
-
-
-@dataclass(frozen=True)
-class SerEpoch:
-    """One row of a history."""
-
-    epoch: int
-    phase: Phase
-    seconds: float
-    learning_rate: float
-    train_loss: float
-    validation_loss: float
-    validation_uar: float
-
-
-@dataclass
-class TrainingState:
-    """Where training is, beside the tensors; saved and loaded as JSON."""
-
-    phase: Phase = "frozen"
-    epoch: int = 0  # of this phase, under way
-    n_steps: int = 0  # of both phases
-    seconds: float = 0.0  # spent in all tries
-    phase_seconds: float = 0.0  # of them in this phase
-    best_uar: float = -1.0  # mean of recent epochs, at the best of them
-    best_loss: float = math.inf
-    best_epoch: int = 0  # over both phases, as in the history
-    since_best: int = 0
-    stopped: Stop = ""  # why this phase ended
-    done: bool = False
-    history: list[SerEpoch] = field(default_factory=list)
 
 
 class Trainer:
     """A classifier being trained; `run` goes on from the checkpoint, if there is one, to the end.
 
-    train, validation : datasets; a test part has no place here
+    train, validation : datasets; a test part has no place here. Without validation the last epoch is kept
     cache : where frames of what doesn't learn come from; None computes all of them each time
     Steps are in mixed precision where the machine is made for it; answers are in float32. Validation chooses
     the epoch: by the mean UAR of the last five, and by its own loss among equals. The second phase starts
@@ -88,7 +56,7 @@ class Trainer:
         self,
         model: SerModel,
         train: SpeechDataset,
-        validation: SpeechDataset,
+        validation: SpeechDataset | None,
         recipe: Recipe,
         *,
         cache: FrameCache | None = None,
@@ -106,7 +74,7 @@ class Trainer:
         self.state = TrainingState()
         self.validating = 0.0  # seconds that the last validation took
         self.facts = look_through(train, model.labels)
-        self.validation_facts = look_through(validation, model.labels)
+        self.validation_facts = None if validation is None else look_through(validation, model.labels)
         self.weights = class_weights(self.facts.targets, self.facts.groups, recipe.class_weights)
         self.average = copy.deepcopy(self.model)
         self.best = _copy(self.average)
@@ -156,7 +124,7 @@ class Trainer:
         """What this phase may take in all; of a budget, the second one gets a fixed share."""
         if self.budget is None:
             return None
-        each = self.validating / max(1, len(self.validation))
+        each = self.validating / max(1, len(self.validation or ()))
         left = self.budget.seconds - self.budget.ending - each * self.budget.n_scored - self.validating
         if self.state.phase == "frozen" and self.finetunes():
             return left * FROZEN_SHARE
@@ -180,9 +148,10 @@ class Trainer:
         self.source = FrameSource(
             self.model, self.train, copies=recipe.copies, weights=self.weights, facts=self.facts, **shared
         )
-        self.validation_source = FrameSource(
-            self.average, self.validation, facts=self.validation_facts, **shared
-        )
+        if self.validation is not None:
+            self.validation_source = FrameSource(
+                self.average, self.validation, facts=self.validation_facts, **shared
+            )
 
     def _freeze(self, frozen: bool) -> None:
         for parameter in self.model.frontend.pretrained():
@@ -239,13 +208,10 @@ class Trainer:
     def _choose(self, loss: float, share: float) -> None:
         """Whether the epoch that just ended is the best, and whether it was the last of its phase."""
         state = self.state
-        recent = recent_means([row.validation_uar for row in state.history])[-1]
-        if (recent, -loss) > (state.best_uar, -state.best_loss):
-            state.best_uar, state.best_loss, state.since_best = recent, loss, 0
-            state.best_epoch = len(state.history)
-            self.best = _copy(self.average)
-        elif share >= WARM_UP:  # while the rate rises a lucky first epoch ends nothing
-            state.since_best += 1
+        if self.validation is None:
+            self._keep()
+        else:
+            self._keep_if_best(loss, share)
         state.epoch += 1
         if not state.stopped:
             if state.since_best >= self.recipe.patience:
@@ -253,9 +219,22 @@ class Trainer:
             elif state.epoch >= self._n_epochs():
                 state.stopped = "epochs"
 
+    def _keep_if_best(self, loss: float, share: float) -> None:
+        state = self.state
+        recent = recent_means([row.validation_uar for row in state.history])[-1]
+        if (recent, -loss) > (state.best_uar, -state.best_loss):
+            state.best_uar, state.best_loss, state.since_best = recent, loss, 0
+            self._keep()
+        elif share >= WARM_UP:  # while the rate rises a lucky first epoch ends nothing
+            state.since_best += 1
+
+    def _keep(self) -> None:
+        self.state.best_epoch = len(self.state.history)
+        self.best = _copy(self.average)
+
     def _title(self) -> str:
         state = self.state
-        if not state.history:
+        if not state.history or self.validation is None:
             return f"{state.phase}, epoch {state.epoch + 1}"
         last = state.history[-1].validation_uar
         return f"{state.phase}, epoch {state.epoch + 1}, UAR {last:.3f}, best {state.best_uar:.3f}"
@@ -295,7 +274,10 @@ class Trainer:
                     average.copy_(new)
 
     def _validate(self) -> tuple[float, float]:
-        """Loss without weights and smoothing, and UAR, of the averaged weights on the validation part."""
+        """Loss without weights and smoothing, and UAR, of the averaged weights on the validation part; NaN
+        if there is none."""
+        if self.validation is None:
+            return math.nan, math.nan
         start = time.monotonic()
         logits = logits_from(self.average, self.validation_source)
         self.validating = time.monotonic() - start

@@ -28,7 +28,7 @@ from test_golden import (
     measure_logits,
 )
 
-from fins.data.store import library_versions
+from fins.runs import library_versions
 
 DIGITS = 7
 

@@ -19,7 +19,8 @@ from ser_heads.experiments.assembly import assemble
 from ser_heads.experiments.config import RunConfig
 from ser_heads.experiments.learning import CHECKPOINT, trainer_of
 from ser_heads.training.schedule import recent_means
-from ser_heads.training.trainer import Trainer, TrainingState
+from ser_heads.training.state import TrainingState
+from ser_heads.training.trainer import Trainer
 
 JOURNAL, FOLDER = "journal.jsonl", "trials"
 KEYS = ("epoch", "uar", "validation_uar", "validation_loss", "train_loss", "seconds")

@@ -1,0 +1,192 @@
+"""The classifier that comes with the package: judged by folds, trained on all speakers, with its card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from data_manifests.labels import order_labels
+from fins.data.table import UtteranceTable
+from fins.progress import SILENT, Watch
+from fins.runs import library_versions, read_json, write_atomically, write_json
+from ser_heads.evaluation.calibration import calibration_error
+from ser_heads.evaluation.predictions import (
+    Predictions,
+    describe_parts,
+    label_predictions,
+    read_predictions,
+    scores_of,
+)
+from ser_heads.evaluation.unseen import answer_rows
+from ser_heads.experiments.config import DEFAULT_MODEL, RunConfig, configure
+from ser_heads.experiments.folds import CrossvalOptions, cross_validate
+from ser_heads.experiments.release_card import LICENCE, release_card
+from ser_heads.model import SerModel
+from ser_heads.models import build, get_entry, save_model
+from ser_heads.training.cache import StoreCache
+from ser_heads.training.datasets import StoreDataset
+from ser_heads.training.fitting import fit
+from ser_heads.training.recipe import Recipe
+
+WEIGHTS = Path(__file__).parents[1] / "models" / "weights"
+KEPT = (
+    "uar",
+    "wa",
+    "macro_f1",
+    "weighted_f1",
+    "interval_95",
+    "n_utterances",
+    "n_speakers",
+    "labels",
+    "confusion",
+)
+
+
+@dataclass(frozen=True)
+class ReleaseOptions:
+    """Train the classifier that comes with the package, and write its weights, figures and card.
+
+    Six published folds say what it is worth on speakers that it never met, and how long to train; then all
+    speakers train it. What has been made already isn't made again.
+    """
+
+    store: Path
+    """RAVDESS, made by pipelines.prepare: it alone trains."""
+    unseen: tuple[Path, ...] = ()
+    """Stores of other corpora, which test it and do nothing else."""
+    model: str = DEFAULT_MODEL
+    """Its name, and that of its files."""
+    seed: int = 0
+    """Of the weights and all that is drawn."""
+    runs: Path = Path("runs/release")
+    """Folder for the folds and for the checkpoint."""
+    out: Path = WEIGHTS
+    """Folder of the weights: the package's own."""
+
+
+def release(options: ReleaseOptions, watch: Watch = SILENT) -> Path:
+    """Folds, length, training, judgement, card; returns the weights file.
+
+    Raises ValueError, in one sentence, for a store that isn't RAVDESS's and for folds that failed.
+    """
+    config = configure(options.model, store=(options.store,), seed=options.seed, out=options.runs / "folds")
+    cross_validate(config, CrossvalOptions(folds="published"), watch)
+    folds = [read_json(options.runs / "folds" / f"fold-{number}" / "result.json") for number in range(1, 7)]
+    assert config.recipe is not None
+    recipe = recipe_of(folds, config.recipe)
+    model = train_on_all(config, recipe, options.runs / "checkpoint.safetensors", watch)
+    confide(model, folds)
+    unseen = {path.stem: judge(model, path, options.seed, watch) for path in options.unseen}
+    together = read_predictions(options.runs / "folds")
+    result = {
+        "model": options.model,
+        "parameters": model.n_parameters(),
+        "labels": list(model.labels),
+        "seed": options.seed,
+        "licence": LICENCE,
+        "trained_on": trained_on(options.store),
+        "recipe": {"frozen_epochs": recipe.frozen_epochs, "finetuned_epochs": recipe.finetuned_epochs},
+        "temperature": float(model.temperature),
+        "abstention": {"threshold": float(model.abstention)},
+        "folds": {"uar_of_runs": [fold["uar"] for fold in folds], **figures(together, options.seed)},
+        "unseen": unseen,
+        "versions": library_versions(),
+    }
+    weights = options.out / f"{options.model}.safetensors"
+    options.out.mkdir(parents=True, exist_ok=True)
+    save_model(weights, model, card=short_card(result))
+    write_json(weights.with_suffix(".json"), result)
+    write_atomically(weights.with_suffix(".md"), release_card(result))
+    return weights
+
+
+def confide(model: SerModel, folds: Sequence[Mapping[str, Any]]) -> None:
+    """Set the geometric mean of the folds' temperatures and the median of their thresholds, 0 for none."""
+    thresholds = [fold.get("abstention", {"threshold": 0.0})["threshold"] for fold in folds]
+    model.temperature.fill_(float(np.exp(np.mean(np.log([fold["temperature"] for fold in folds])))))
+    model.abstention.fill_(float(np.median(thresholds)))
+
+
+def recipe_of(folds: Sequence[Mapping[str, Any]], recipe: Recipe) -> Recipe:
+    """Trained as long as the folds' validation parts found best: the median of the epochs that they chose.
+
+    FINs are finetuned if more than half of the folds kept finetuned ones.
+    """
+    finetuned = [fold["best_phase"] == "finetuned" for fold in folds]
+    frozen = [min(fold["best_epoch"], recipe.frozen_epochs) for fold in folds]
+    keeps = np.mean(finetuned) > 0.5
+    return replace(
+        recipe,
+        frozen_epochs=round(float(np.median(frozen))),
+        finetuned_epochs=recipe.finetuned_epochs if keeps else 0,
+    )
+
+
+def train_on_all(config: RunConfig, recipe: Recipe, checkpoint: Path, watch: Watch) -> SerModel:
+    """A model of every recording of the stores; nothing is left to choose by, so the last epoch is kept."""
+    with UtteranceTable(config.store) as table:
+        labels = order_labels(table.rows["emotion"])
+        torch.manual_seed(config.seed)
+        model = build(get_entry(config.model), config.options, labels)
+        everything = StoreDataset(table, np.arange(len(table.rows)), labels)
+        watch.note(f"all {len(everything):,} utterances train, {recipe.frozen_epochs} epochs")
+        fit(
+            model,
+            everything,
+            None,
+            recipe,
+            checkpoint=checkpoint,
+            seed=config.seed,
+            cache=StoreCache(watch),
+            watch=watch,
+        )
+    return model.eval()
+
+
+def judge(model: SerModel, store: Path, seed: int, watch: Watch) -> dict[str, Any]:
+    """What it answers about a corpus that it never met: among that corpus's words, and (`uar_of_all_labels`)
+    among all of its own."""
+    with UtteranceTable((store,)) as table:
+        everything = np.arange(len(table.rows))
+        logits = answer_rows(model, table, everything, watch)
+        predictions, used = label_predictions(table.rows, everything, logits, model.labels)
+        truth = table.rows["emotion"].to_numpy(dtype=object)[used]
+    answers = np.array(model.labels, dtype=object)[logits[used].argmax(axis=1)]
+    recalls = [float((answers[truth == emotion] == emotion).mean()) for emotion in sorted(set(truth))]
+    return {
+        **figures(predictions, seed),
+        "uar_of_all_labels": float(np.mean(recalls)),
+        "n_unknown_emotion": int((~used).sum()),
+    }
+
+
+def figures(predictions: Predictions, seed: int) -> dict[str, Any]:
+    """Scores with intervals, and how far confidence is off."""
+    scores = scores_of(predictions, seed)
+    truth = np.array([predictions.labels.index(emotion) for emotion in predictions.table["emotion"]])
+    return {
+        **{key: scores[key] for key in KEPT},
+        "calibration_error": calibration_error(predictions.probabilities, truth),
+    }
+
+
+def trained_on(store: Path) -> dict[str, Any]:
+    """How many utterances of which corpora and how many speakers."""
+    with UtteranceTable((store,)) as table:
+        described = describe_parts(table.rows, {"train": np.arange(len(table.rows))})["train"]
+    return {**described, "speakers": len(described["speakers"])}
+
+
+def short_card(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What goes with the weights wherever they go, into ONNX too."""
+    return {
+        "licence": result["licence"],
+        "trained_on": result["trained_on"]["corpora"],
+        "uar_unseen_speakers": round(result["folds"]["uar"], 4),
+        "uar_unseen_corpora": {name: round(row["uar"], 4) for name, row in result["unseen"].items()},
+    }
