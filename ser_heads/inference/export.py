@@ -280,6 +280,7 @@ def metadata_of(model: SerModel, card: Mapping[str, Any]) -> dict[str, str]:
         "model": model.name,
         "labels": json.dumps(list(model.labels)),
         "sample_rate": str(SAMPLE_RATE),
+        "abstention": str(float(model.abstention)),
         "options": json.dumps(asdict(model.options)),
         "card": json.dumps(dict(card)),
     }
