@@ -95,8 +95,9 @@ def tell_what_is_missing(kind: type[BaseException], error: BaseException, trace:
     Python's own hook for all else.
     """
     missing = (getattr(error, "name", None) or "").partition(".")[0]
-    command = getattr(sys.modules["__main__"].__spec__, "name", "").partition(".")[0]
-    if kind is not ModuleNotFoundError or missing not in OF_TRAINING or command not in ("fins", "pipelines"):
+    module = getattr(sys.modules["__main__"].__spec__, "name", "")
+    is_command = module.startswith(("fins.", "pipelines.")) or sys.argv[0].startswith("fin-ser ")
+    if kind is not ModuleNotFoundError or missing not in OF_TRAINING or not is_command:
         sys.__excepthook__(kind, error, trace)
         return
     print(f"error: this needs {missing}: pip install 'fin-ser[train]' brings it", file=sys.stderr, flush=True)
