@@ -9,6 +9,7 @@ from fins.documents import table_of_rows
 
 LICENCE = "CC BY-NC-SA 4.0"
 TESTED = ("tested on", "utterances", "speakers", "UAR %", "95 % interval", "ECE")
+FEW_SPEAKERS = 2  # of whom an interval says nothing
 USES = (
     "Research on speech emotion, as a baseline, and as a start for one's own recordings and words.",
     "**Not for decisions about people**: hiring, policing, schools, health, workplaces. In the European "
@@ -35,8 +36,8 @@ def release_card(result: Mapping[str, Any]) -> str:
             table_of_rows(
                 ("tested on", "utterances", "speakers", "UAR %", "95 % interval", "ECE"), rows_of(result)
             ),
-            "Intervals resample speakers. ECE is how far confidence is off, in points. RAVDESS: six folds, "
-            "each by a model that never met its four speakers; these weights are trained as they were, on "
+            "Intervals resample speakers, of whom two are too few. ECE is how far confidence is off, in "
+            "points. RAVDESS: six folds, each by a model that never met its four speakers; these weights are trained as they were, on "
             "all 24. Other corpora: these very weights, answers among the corpus's own emotions; calm counts "
             "as neutral where a corpus has no calm. Where ECE is large, don't trust its confidence.",
             "Recall by emotion, in %:",
@@ -82,7 +83,7 @@ def described_data(result: Mapping[str, Any]) -> str:
     phases = f"{recipe['frozen_epochs']} epochs with frozen FINs, " + (
         f"then {finetuned} with the FINs learning too"
         if finetuned
-        else "none with the FINs learning: on the validation speakers of the folds that brought nothing"
+        else "none with the FINs learning: that helped validation speakers in no more than half of the folds"
     )
     corpora = ", ".join(f"{corpus} ({n:,} utterances)" for corpus, n in data["corpora"].items())
     return (
@@ -104,16 +105,16 @@ def rows_of(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
             f"{row['n_utterances']:,}",
             str(row["n_speakers"]),
             f"{100 * row['uar']:.1f}",
-            between(row["interval_95"]["uar"]),
+            between(row["interval_95"]["uar"]) if row["n_speakers"] > FEW_SPEAKERS else "–",
             f"{100 * row['calibration_error']:.1f}",
         )
         for name, row in tested.items()
     ]
 
 
-def between(interval: tuple[float, float] | None) -> str:
+def between(interval: tuple[float, float]) -> str:
     """Of an interval, in %."""
-    return f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}" if interval else "– (one speaker)"
+    return f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}"
 
 
 def recalls_of(result: Mapping[str, Any]) -> str:
