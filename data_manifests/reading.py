@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from data_manifests.endings import is_audio, is_convertible
 from data_manifests.labels import Action, normalise
 from data_manifests.ledger import LedgerRow, Listing, explain_labels
 from data_manifests.manifest import MANIFESTS, Utterance, read_manifest
 
-ENDINGS = (".wav", ".flac", ".ogg", ".mp3")
 PARTS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("validation", "valid", "val", "dev", "development", "evaluation"), "validation"),
@@ -87,6 +87,9 @@ def parse_file(path: str, root: Path, parse: Parser) -> ParsedName:
     """What a path says, or the reason why it says nothing."""
     pure = PurePosixPath(path)
     # Some systems leave hidden `._name.wav` beside each file: an audio ending, no audio.
+    if is_convertible(path):
+        ending = pure.suffix.lower()[1:]
+        return ParsedName(drop=f"{ending} isn't decoded here, ffmpeg -i clip.{ending} clip.wav converts it")
     if not is_audio(path):
         return ParsedName(drop="not audio")
     if any(folder.startswith(".") for folder in pure.parts):
@@ -96,12 +99,6 @@ def parse_file(path: str, root: Path, parse: Parser) -> ParsedName:
     if not (root / path).is_file():
         return ParsedName(drop="a link to nothing", here=False)
     return parse(pure) or ParsedName(drop="not a name of this corpus")
-
-
-def is_audio(path: str) -> bool:
-    """By its name: a known ending in any case, and not hidden."""
-    name = PurePosixPath(path).name
-    return name.lower().endswith(ENDINGS) and not name.startswith(".")
 
 
 def files_under(root: Path) -> list[str]:

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from data_manifests.reading import PARTS, Corpus, Named, ParsedName, Resolver, is_audio
+from data_manifests.endings import how_to_convert, is_audio, is_convertible
+from data_manifests.reading import PARTS, Corpus, Named, ParsedName, Resolver
 
 
 def read_table(table: Path, resolver: Resolver) -> Named:
@@ -54,6 +55,9 @@ def read_row(line: int, row: Mapping[str, str], table: Path, resolver: Resolver)
         drop = f"outside the folder of the table: line {line} has {path}"
     elif not here:
         drop = f"not on disk: line {line} has {path}"
+    elif is_convertible(path):
+        ending = PurePosixPath(path).suffix.lower()[1:]
+        drop = f"{ending} isn't decoded here: line {line}, {how_to_convert(path)}"
     elif not is_audio(path):
         drop = f"not audio: line {line} has {path}"
     elif not resolver(row["emotion"])[0]:
