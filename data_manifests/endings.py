@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import PurePath, PurePosixPath
 
+from data_manifests.manifest import split_segment
+
 READ = (
     *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2"),
     *(".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".w64", ".rf64"),
 )
 """What `fins.audio.read_audio` reads, and therefore every adapter and command. In lower case."""
+
+LOSSY = (".mp3", ".mp2", ".ogg", ".oga", ".opus")
 
 CONVERTED = (
     *(".m4a", ".mp4", ".aac", ".m4b", ".mov", ".3gp", ".webm", ".mka", ".mkv", ".weba"),
@@ -21,6 +25,11 @@ def is_audio(path: str) -> bool:
     """By its name: a known ending in any case, and not hidden."""
     name = PurePosixPath(path).name
     return name.lower().endswith(READ) and not name.startswith(".")
+
+
+def is_lossless(path: str) -> bool:
+    """By its name: sound that no codec has thinned out."""
+    return not split_segment(path)[0].lower().endswith(LOSSY)
 
 
 def is_convertible(path: str) -> bool:

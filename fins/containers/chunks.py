@@ -10,6 +10,7 @@ import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import BinaryIO
 
 from fins.containers.contents import Contents
@@ -105,23 +106,26 @@ def read_wav(file: BinaryIO, size: int) -> Contents:
     if tag in MPEG and stated <= size - place:
         return replace(read_mpeg(file, place + stated, place) or Contents("mp3"), start=place)
 
-    def mend(n_bytes: int) -> bytes:
-        file.seek(0)
-        head = bytearray(file.read(place))
-        if long_sizes:
-            head[4:8] = head[place - 4 : place] = b"\xff" * 4
-            sizes = (place - 8 + n_bytes, n_bytes, n_bytes // max(block, 1))
-            head[long_sizes : long_sizes + 24] = struct.pack("<3Q", *sizes)
-            return bytes(head)
-        n_bytes = min(n_bytes, 0xFFFFFFFF - place)  # what is above 4 GiB is missed when samples are counted
-        head[4:8] = struct.pack(f"{order}I", place - 8 + n_bytes)
-        head[place - 4 : place] = struct.pack(f"{order}I", n_bytes)
-        return bytes(head)
-
     end = place + stated + stated % 2
     loose = size if _is_chain(file, end, size, order) else max(per_second // 10, 1)
     codec = PLAIN.get(tag) or CODECS.get(tag, f"number {tag:#x}")
+    file.seek(0)
+    mend = partial(_mend_wav, file.read(place), order, long_sizes, block)
     return weigh("wav", size, place, stated, block if tag in PLAIN else 0, mend, codec, loose)
+
+
+def _mend_wav(head: bytes, order: str, long_sizes: int, block: int, n_bytes: int) -> bytes:
+    """All before the sound, with the true sizes; long_sizes : where those of 64 bits stand, or 0."""
+    mended = bytearray(head)
+    if long_sizes:
+        mended[4:8] = mended[-4:] = b"\xff" * 4
+        sizes = (len(head) - 8 + n_bytes, n_bytes, n_bytes // max(block, 1))
+        mended[long_sizes : long_sizes + 24] = struct.pack("<3Q", *sizes)
+        return bytes(mended)
+    n_bytes = min(n_bytes, 0xFFFFFFFF - len(head))  # what is above 4 GiB is missed when samples are counted
+    mended[4:8] = struct.pack(f"{order}I", len(head) - 8 + n_bytes)
+    mended[-4:] = struct.pack(f"{order}I", n_bytes)
+    return bytes(mended)
 
 
 def _is_chain(file: BinaryIO, place: int, size: int, order: str) -> bool:
