@@ -32,6 +32,7 @@ def parse_emodb(path: PurePosixPath) -> ParsedName | None:
         speaker=speaker,
         label=EMODB_EMOTIONS[emotion],
         sentence=text,
+        second=bool(path.parts[:-1]) and "wav" not in map(str.lower, path.parts[:-1]),
         drop="a laryngogram, not the speech" if larynx else "",
     )
 

@@ -32,6 +32,7 @@ class ParsedName:
     note : what is odd about a file that can be used, or empty
     here : false where the file is named but not on disk
     unknown : words that could be its label, where the corpus finds that none of them is
+    second : of several files of one take, whether one of another place is the better one
     """
 
     id: str = ""
@@ -44,6 +45,7 @@ class ParsedName:
     note: str = ""
     here: bool = True
     unknown: tuple[str, ...] = ()
+    second: bool = False
 
 
 Named = list[tuple[str, ParsedName]]  # every file's path, relative to the root, and what its name says
@@ -222,22 +224,24 @@ def sort_files(
 
 
 def choose_copies(names: Named, resolver: Resolver) -> dict[str, str]:
-    """Id → the path that is used where several files are one take: lossless before lossy, else the first."""
+    """Id → the path that is used where several files are one take: the first by `by_worth`."""
     best: dict[str, str] = {}
-    for path, parsed in names:
-        if parsed.drop or not resolver(parsed.label)[0]:
-            continue
-        chosen = best.setdefault(parsed.id, path)
-        if is_lossless(path) and not is_lossless(chosen):
-            best[parsed.id] = path
+    for path, parsed in by_worth(names):
+        if not parsed.drop and resolver(parsed.label)[0]:
+            best.setdefault(parsed.id, path)
     return best
+
+
+def by_worth(names: Named) -> Named:
+    """Files where the corpus has its speech before others, lossless before lossy, then by path."""
+    return sorted(names, key=lambda pair: (pair[1].second, not is_lossless(pair[0]), pair[0]))
 
 
 def copies_of(names: Named, utterances: Iterable[Utterance]) -> dict[str, tuple[str, ...]]:
     """Id → paths of the other files that are the same take, in the order in which they stand in for it."""
     used = {utterance.id: utterance.path for utterance in utterances}
     others: dict[str, list[str]] = defaultdict(list)
-    for path, parsed in sorted(names, key=lambda pair: (not is_lossless(pair[0]), pair[0])):
+    for path, parsed in by_worth(names):
         if not parsed.drop and used.get(parsed.id, path) != path:
             others[parsed.id].append(path)
     return {name: tuple(paths) for name, paths in others.items()}

@@ -438,6 +438,13 @@ def test_the_larynx_of_emodb_is_not_its_speech(tmp_path):
     assert listing.copies == {}
 
 
+def test_what_lies_in_emodbs_own_folder_is_its_speech(tmp_path):
+    paths = ("other/03a01Wa.wav", "wav/03a01Wa.mp3", "a/16a01Fa.wav")
+    listing = read_corpus("emodb", write_tree(tmp_path, *paths))
+    assert [u.path for u in listing.utterances] == ["wav/03a01Wa.mp3", "a/16a01Fa.wav"]
+    assert listing.copies == {"03a01Wa": ("other/03a01Wa.wav",)}
+
+
 @pytest.mark.parametrize("lossy", [".mp3", ".ogg", ".opus"])
 @pytest.mark.parametrize("name", ONE_OF_EACH)
 def test_of_several_copies_the_lossless_is_used(name, lossy, tmp_path):
