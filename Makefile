@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test test-all check docs benchmark weights clean
+.PHONY: install demo test test-slow check docs benchmark weights clean
 
 install: .venv/installed
 
@@ -30,8 +30,9 @@ demo: install
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto
 
-test-all: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto -m "slow or not slow"
+# what takes longer: searches of Ray, clusters, more kills, the longest stage of a FIN
+test-slow: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto -m slow
 
 check: install
 	$(BIN)/ruff check .
@@ -45,7 +46,7 @@ docs: install
 	@echo "open docs/build/index.html in a browser"
 
 benchmark: install
-	for script in labels preparing training convolution compact choices wavelet_packet wavelet_packet_net classifier memory; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+	for script in labels preparing training convolution compact choices wavelet_packet wavelet_packet_net classifier answers memory; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 # the FINs that come with the package; STORES="a.h5 b.h5" also scores them on corpora
 weights: install

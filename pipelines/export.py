@@ -1,4 +1,4 @@
-"""python -m pipelines.export: a classifier as one ONNX file, waveform in, probabilities out."""
+"""python -m pipelines.export: a classifier as one ONNX file, waveform in, probabilities out, or a page."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ser_heads.inference.export import ExportOptions, export
 
 
 def main(options: ExportOptions) -> None:
-    """One file."""
+    """One file, or a page of several."""
     print(export(options, TqdmWatch()))
 
 

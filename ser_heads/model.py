@@ -49,10 +49,13 @@ class SerModel(nn.Module):
     name : of the model, as in `list_models`; options : its own frozen dataclass
     labels : the words that it can answer, in the order of its logits
     temperature : () buffer by which logits are divided before they become probabilities; 1 until fitted
+    abstention : () buffer, confidence below which it is better not to answer, chosen on validation
+        recordings; 0 until fitted
     trim, frontend, norm, head : waveforms → waveforms → FrameBatch → FrameBatch → (batch, n_classes) logits
     """
 
     temperature: Tensor
+    abstention: Tensor
 
     def __init__(
         self,
@@ -73,6 +76,11 @@ class SerModel(nn.Module):
         self.name, self.options, self.labels, self.layout = name, options, tuple(labels), layout
         self.trim, self.frontend, self.norm, self.head = trim, frontend, norm, head
         self.register_buffer("temperature", torch.ones(()))
+        self.register_buffer("abstention", torch.zeros(()))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
+        state_dict.setdefault(f"{prefix}abstention", torch.zeros(()))  # weights that are older than it
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
 
     def forward(self, waveform: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Logits, the same in any batch.

@@ -5,17 +5,22 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from data_manifests.labels import EMOTIONS
 from data_manifests.manifest import Utterance
 from fins.audio import WINDOW, Signal, quantise, read_audio
 from fins.data.store import Recording, write_store
+from ser_heads.model import SerModel
+from ser_heads.models import create
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -148,3 +153,30 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs without pictures of their own, which take longer than such training."""
     monkeypatch.setattr("ser_heads.experiments.run.draw_scores", lambda out, scores, title: [])
     monkeypatch.setattr("ser_heads.experiments.learning.plot_learning_curves", lambda *arguments: None)
+
+
+def lively_classifier(labels: Sequence[str]) -> SerModel:
+    """A small one with random weights, whose answers differ by recording."""
+    torch.manual_seed(0)
+    model = create("fin", labels, fins=("rms", "zcr")).eval()
+    last = [layer for layer in model.head.modules() if isinstance(layer, nn.Linear)][-1]
+    with torch.no_grad():
+        logits = model(torch.from_numpy(np.stack([make_signal(seed) for seed in range(16)])))
+        spread = logits.std(dim=0).mean()
+        last.weight.div_(spread)
+        last.bias.sub_(logits.mean(dim=0)).div_(spread)
+    return model
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium without a screen, as Playwright drives it; skips where either isn't installed."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright isn't installed")
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("Chromium isn't installed")
+    flags = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=program, args=flags)
+        yield chromium
+        chromium.close()

@@ -132,6 +132,7 @@ def test_a_saved_model_gives_the_same(name: str, tmp_path: Path) -> None:
         for parameter in model.parameters():
             parameter.mul_(1.01)
         model.temperature.fill_(1.5)
+        model.abstention.fill_(0.4)
     save_model(tmp_path / "weights.safetensors", model, card={"about": "a test"})
     loaded = load(tmp_path)  # as a run's folder
     assert not loaded.training and loaded.layout == model.layout
@@ -140,9 +141,12 @@ def test_a_saved_model_gives_the_same(name: str, tmp_path: Path) -> None:
     batch = batch_of(make_signal(0), make_signal(1))
     with torch.no_grad():
         torch.testing.assert_close(loaded(*batch), model.eval()(*batch), rtol=0, atol=0)
-    assert float(loaded.temperature) == 1.5
+    assert (float(loaded.temperature), float(loaded.abstention)) == pytest.approx((1.5, 0.4))
     save_model(tmp_path / "again.safetensors", loaded)  # what it was made of isn't lost
     assert load(tmp_path / "again.safetensors").options == model.options
+    older = {key: tensor for key, tensor in loaded.state_dict().items() if key != "abstention"}
+    save_model(tmp_path / "older.safetensors", loaded, older)
+    assert float(load(tmp_path / "older.safetensors").abstention) == 0
 
 
 @pytest.mark.parametrize("name", CASES)

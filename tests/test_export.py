@@ -63,6 +63,7 @@ def made(name: str) -> SerModel:
         last.weight.div_(spread)
         last.bias.sub_(logits.mean(dim=0)).div_(spread)
     classifier.temperature.fill_(0.7)
+    classifier.abstention.fill_(0.25)
     return classifier
 
 
@@ -87,6 +88,7 @@ def test_onnxruntime_answers_as_pytorch_does(name: str, tmp_path: Path) -> None:
     assert {node.domain for node in proto.graph.node} == {""} and not proto.functions
     metadata = {row.key: row.value for row in proto.metadata_props}
     assert metadata["model"] == model.name and metadata["sample_rate"] == "22050"
+    assert float(metadata["abstention"]) == float(model.abstention) > 0
     assert json.loads(metadata["labels"]) == list(LABELS) and json.loads(metadata["card"]) == {"uar": 0.5}
     spread = []
     for sizes in (

@@ -93,7 +93,9 @@ def build_model_with_weights(name: str) -> SerModel:
         return model.eval()
     for new, tensor in model.state_dict().items():
         old = old_name(name, new)
-        constant = new == "temperature" or (new.startswith("frontend.") and name in PUBLISHED_MODELS)
+        constant = new in ("temperature", "abstention") or (
+            new.startswith("frontend.") and name in PUBLISHED_MODELS
+        )
         if tensor.is_floating_point() and not old.startswith("fins.") and not constant:
             tensor.copy_(torch.from_numpy(fill(old, tuple(tensor.shape), name)))
     return model.eval()

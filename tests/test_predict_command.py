@@ -117,7 +117,7 @@ def test_a_file_of_answers_is_completed_and_nothing_is_answered_twice(
     out = tmp_path / f"answers.{form}"
     answer_files(run, folder / "b.wav", out=out)
     read: list[str] = []
-    monkeypatch.setattr(module, "read_sound", lambda path: read.append(path.name) or real(path))
+    monkeypatch.setattr(module, "read_channels", lambda path: read.append(path.name) or real(path))
     answers, report = answer_files(run, folder, out=out)
     assert read == ["10.ogg", "z.flac"]
     assert "1 of 3 files were answered before" in report
@@ -128,7 +128,7 @@ def test_a_file_of_answers_is_completed_and_nothing_is_answered_twice(
     assert sorted(path.name for path in tmp_path.iterdir()) == [out.name, "speech"]
 
 
-real = module.read_sound
+real = module.read_channels
 
 
 def test_stopped_work_goes_on(
@@ -143,13 +143,13 @@ def test_stopped_work_goes_on(
             raise KeyboardInterrupt
         return real(path)
 
-    monkeypatch.setattr(module, "read_sound", interrupted)
+    monkeypatch.setattr(module, "read_channels", interrupted)
     with pytest.raises(KeyboardInterrupt):
         answer_files(run, folder, out=out)
     assert not out.exists()
     journal = tmp_path / "answers.jsonl.unfinished"
     journal.write_text(journal.read_text() + '{"file": "half')  # killed as it wrote
-    monkeypatch.setattr(module, "read_sound", real)
+    monkeypatch.setattr(module, "read_channels", real)
     answers, report = answer_files(run, folder, out=out)
     assert "2 of 3 files were answered before" in report
     assert out.read_text() == answers.text and not journal.exists()
@@ -213,6 +213,11 @@ def test_nothing_is_answered_below_the_confidence_asked_for(run: Path, folder: P
             row["confidence"] >= between for row in answers.records
         ]
         assert sum(not row["label"] for row in rows) == 1
+    model = load(run)
+    model.abstention.fill_(between - 1e-4)
+    save_model(tmp_path / "chosen.safetensors", model)
+    answers, _ = answer_files(tmp_path / "chosen.safetensors", folder, format="csv", abstain="chosen")
+    assert [row["label"] for row in csv.DictReader(io.StringIO(answers.text))].count("") == 1
     assert json.loads(render(shown, "json", LABELS, 1.0))[0]["label"] is None
     assert render(shown, "table", LABELS, 1.0).splitlines()[1].split()[3] == "-"
 
@@ -227,6 +232,7 @@ def test_nothing_is_answered_below_the_confidence_asked_for(run: Path, folder: P
         ({"labels": ("bored",)}, "two labels or more"),
         ({"abstain": 1.5}, "--abstain is a confidence"),
         ({"abstain": float("nan")}, "--abstain is a confidence"),
+        ({"abstain": "chosen"}, "no confidence was chosen for .*: give --abstain a number"),
         ({"timeline": True, "hop": 0.0}, "hop is a time above 0"),
         ({"out": Path("no/where.csv")}, "is no file in a folder that is there"),
     ],

@@ -22,7 +22,7 @@ from fins.runs import read_json
 from ser_heads.evaluation.predictions import read_predictions
 from ser_heads.experiments import configure
 from ser_heads.experiments import release as module
-from ser_heads.experiments.release import ReleaseOptions, recipe_of, release
+from ser_heads.experiments.release import ReleaseOptions, confide, recipe_of, release
 from ser_heads.models import MODELS, SHIPPED, tell_licence
 from ser_heads.training.datasets import StoreDataset
 from ser_heads.training.fitting import fit
@@ -73,6 +73,11 @@ def test_folds_then_all_speakers(
         for fold in sorted((tmp_path / "runs").glob("folds/fold-*/result.json"))
     ]
     assert float(model.temperature) == pytest.approx(np.exp(np.log(temperatures).mean()), rel=1e-5)
+    assert float(model.abstention) == 0  # of so few recordings no fold has chosen one
+    confide(model, [{"temperature": 1.0, "abstention": {"threshold": share}} for share in (0.2, 0.5, 0.9)])
+    assert float(model.abstention) == pytest.approx(0.5)
+    confide(model, [{"temperature": t} for t in temperatures])  # folds of before there were thresholds
+    assert float(model.abstention) == 0
     card = weights.with_suffix(".md").read_text()
     assert card.startswith("---\nlicense: cc-by-nc-sa-4.0\n") and f"{100 * row['uar']:.1f}" in card
     before = weights.read_bytes()

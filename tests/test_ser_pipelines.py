@@ -75,8 +75,14 @@ def check_result(folder: Path) -> dict:
     np.testing.assert_array_equal(result["confusion"], confusion_matrix(truth, answer, labels=labels))
     assert [labels[place] for place in predictions.probabilities.argmax(axis=1)] == answer
     np.testing.assert_allclose(predictions.probabilities.sum(axis=1), 1, atol=1e-5)
-    for name in ("confusion", "emotions", "speakers"):
+    for name in ("confusion", "emotions", "speakers", "risk_coverage"):
         assert imread(folder / f"{name}.png").std() > 0.01
+    confidence, right = predictions.probabilities.max(axis=1), np.array(truth) == np.array(answer)
+    curve = result["risk_coverage"]
+    assert curve["coverage"][-1] == 1 and curve["risk"][-1] == pytest.approx(1 - result["wa"])
+    orders = (np.lexsort((last, -confidence)) for last in (~right, right))  # of what six digits make alike
+    least, most = (np.mean(np.cumsum(~right[order]) / np.arange(1, len(right) + 1)) for order in orders)
+    assert least - 1e-9 <= curve["area"] <= most + 1e-9
     text = (folder / "README.md").read_text()
     assert f"| UAR | {100 * result['uar']:.1f} |" in text
     return result

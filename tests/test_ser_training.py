@@ -421,8 +421,15 @@ def test_answers_are_in_float32_whatever_steps_are_in() -> None:
     assert validations[0] == validations[1]
 
 
-def test_any_torch_dataset_is_fitted_and_its_faults_are_named() -> None:
+def test_any_torch_dataset_is_fitted_and_its_faults_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     labels = ("bored", "stressed", "relaxed")
+    chosen_by: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def choose(confidence: np.ndarray, right: np.ndarray) -> float:
+        chosen_by.append((confidence, right))
+        return 0.37
+
+    monkeypatch.setattr("ser_heads.training.fitting.fit_abstention", choose)
     torch.manual_seed(0)
     model = ser_heads.create("fin", labels=labels, fins=("chroma",))
     state = ser_heads.fit(model, Tones(0, labels), Tones(1, labels), QUICK)
@@ -436,6 +443,13 @@ def test_any_torch_dataset_is_fitted_and_its_faults_are_named() -> None:
         > 0.8
     )
     assert model.temperature != 1
+    scaled = torch.from_numpy(logits_of(model, Tones(1, labels))) / model.temperature
+    shares = scaled.softmax(dim=1).numpy()
+    right = shares.argmax(axis=1) == [labels.index(label) for _, label in Tones(1, labels).items]
+    ((confidence, was_right),) = chosen_by
+    np.testing.assert_allclose(confidence, shares.max(axis=1), rtol=1e-4)
+    np.testing.assert_array_equal(was_right, right)
+    assert float(model.abstention) == pytest.approx(0.37)
 
     for fault, words in (
         (lambda waveform, label: (waveform, "angry"), "item 4 of the dataset has the label 'angry'"),

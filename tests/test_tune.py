@@ -375,6 +375,7 @@ def searched(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @needs_ray
+@pytest.mark.slow
 def test_a_search_and_what_it_leaves(searched: Path, small_store: Path, tmp_path: Path) -> None:
     assert {path.name for path in searched.iterdir()} == {
         *("config.json", "result.json", "journal.jsonl", "trials.csv", "trials.png", "README.md")
@@ -405,6 +406,7 @@ def test_a_search_and_what_it_leaves(searched: Path, small_store: Path, tmp_path
 
 
 @needs_ray
+@pytest.mark.slow
 def test_a_finished_search_stays_as_it_is(
     searched: Path, small_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -430,6 +432,7 @@ def test_more_trials_go_on_with_a_finished_search(searched: Path, small_store: P
 
 
 @needs_ray
+@pytest.mark.slow
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "auto", "nowhere", "ray://127.0.0.1:1"])
 def test_an_address_without_a_cluster(small_store: Path, tmp_path: Path, address: str) -> None:
     with pytest.raises(ValueError, match=r"no cluster of Ray can be joined|give host:port") as said:

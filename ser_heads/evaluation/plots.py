@@ -98,6 +98,25 @@ def plot_groups(path: Path, groups: Mapping[str, Mapping[str, Any]], title: str,
     figure.savefig(path, dpi=120)
 
 
+def plot_risk(path: Path, curve: Mapping[str, Any], title: str) -> None:
+    """Share of wrong answers over the share that is answered, surest first; a line at that of all.
+
+    curve : area, coverage and risk, as `calibration.RiskCoverage` writes them
+    """
+    figure, axis = new_figure(5.5, 3.6)
+    label = f"surest first, area {curve['area']:.3f}"
+    marker = "o" if len(curve["risk"]) < 30 else ""
+    axis.plot(curve["coverage"], curve["risk"], color=BLUE, marker=marker, ms=3, label=label)
+    axis.axhline(curve["risk"][-1], color=GREY, lw=1, label="in any order")
+    top = max(*curve["risk"], 0.05) * 1.08
+    axis.set(xlabel="coverage: share that is answered", ylabel="risk: share that is wrong")
+    axis.set(xlim=(0, 1), ylim=(0, top))
+    axis.grid(axis="y", alpha=0.3)
+    axis.legend(frameon=False)
+    figure.suptitle(title)
+    figure.savefig(path, dpi=120)
+
+
 def plot_recalls(
     path: Path, recalls: Mapping[str, Mapping[str, float]], labels: Sequence[str], title: str
 ) -> None:

@@ -15,12 +15,19 @@ from data_manifests.labels import order_labels
 from fins.documents import table_of_rows
 from fins.runs import CONFIG, RESULT, read_json
 from fins.tables import TableError, read_table, write_table
-from ser_heads.evaluation.plots import plot_confusion, plot_groups, plot_recalls
-from ser_heads.evaluation.scores import METRICS, restrict, score_groups, score_labels, scores_as_json
+from ser_heads.evaluation.calibration import confidence_error, risk_coverage
+from ser_heads.evaluation.plots import plot_confusion, plot_groups, plot_recalls, plot_risk
+from ser_heads.evaluation.scores import restrict, score_groups, score_labels, scores_as_json
 
 PREDICTIONS = "predictions.csv"
 COLUMNS = ("utterance", "corpus", "speaker", "emotion", "answer")
-TITLES = {"uar": "UAR", "wa": "WA", "macro_f1": "macro-F1", "weighted_f1": "weighted-F1"}
+TITLES = {
+    "uar": "UAR",
+    "wa": "WA",
+    "macro_f1": "macro-F1",
+    "weighted_f1": "weighted-F1",
+    "precision": "precision",
+}
 OF_A_RUN = {"model", "parameters", "protocol", "parts", "labels", "uar", "n_utterances"}
 
 
@@ -116,8 +123,26 @@ def join_predictions(tables: Sequence[Predictions]) -> Predictions:
 
 
 def scores_of(predictions: Predictions, seed: int = 0) -> dict[str, Any]:
-    """Scores with their intervals, and those of each corpus, speaker and label."""
-    labels, table = predictions.labels, predictions.table
+    """Scores with their intervals, those of each corpus, speaker and label, and those of confidence."""
+    scores = score_table(predictions.table, predictions.labels, seed)
+    return scores | score_confidence(*confidence_of(predictions))
+
+
+def confidence_of(predictions: Predictions) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """(n,) of the likeliest label, and (n,) whether that is right."""
+    likeliest = np.array(predictions.labels, dtype=object)[predictions.probabilities.argmax(axis=1)]
+    right = np.equal(likeliest, predictions.table["emotion"].to_numpy(object)).astype(bool)
+    return predictions.probabilities.max(axis=1), right
+
+
+def score_confidence(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> dict[str, Any]:
+    """calibration_error and risk_coverage of (n,) answers, as results have them."""
+    curve = risk_coverage(confidence, right)
+    return {"calibration_error": confidence_error(confidence, right), "risk_coverage": curve.as_json()}
+
+
+def score_table(table: pd.DataFrame, labels: Sequence[str], seed: int = 0) -> dict[str, Any]:
+    """The same of a table with corpus, speaker, emotion and answer, whose words are all among the labels."""
     place_of = {label: place for place, label in enumerate(labels)}
     truth = table["emotion"].map(place_of).to_numpy(np.int64)
     answers = table["answer"].map(place_of).to_numpy(np.int64)
@@ -141,18 +166,29 @@ def draw_scores(out: Path, result: Mapping[str, Any], title: str) -> list[str]:
     labels = result["labels"]
     plot_confusion(out / "confusion.png", result["confusion"], labels, title)
     plot_recalls(out / "emotions.png", result["per_emotion"], labels, title)
-    plot_groups(out / "speakers.png", result["per_speaker"], title, len(labels))
-    return ["confusion", "emotions", "speakers"]
+    pictures = ["confusion", "emotions"]
+    if result["per_speaker"]:
+        plot_groups(out / "speakers.png", result["per_speaker"], title, len(labels))
+        pictures.append("speakers")
+    if result.get("risk_coverage"):
+        plot_risk(out / "risk_coverage.png", result["risk_coverage"], title)
+        pictures.append("risk_coverage")
+    return pictures
 
 
-def describe_scores(result: Mapping[str, Any]) -> list[str]:
-    """Scores and intervals as Markdown, and each corpus where there are several."""
+def describe_scores(result: Mapping[str, Any], resampled: str = "speaker") -> list[str]:
+    """Scores and intervals as Markdown, and each corpus where there are several.
+
+    resampled : what `n_speakers` counts, and intervals are from
+    """
     rows = []
-    for key in METRICS:
+    for key in (name for name in TITLES if name in result):
         interval = result["interval_95"][key]
-        between = f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}" if interval else "– (one speaker)"
+        between = (
+            f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}" if interval else f"– (one {resampled})"
+        )
         rows.append((TITLES[key], f"{100 * result[key]:.1f}", between))
-    lines = [table_of_rows(("score", "%", "95 % interval, speakers resampled"), rows)]
+    lines = [table_of_rows(("score", "%", f"95 % interval, {resampled}s resampled"), rows)]
     if len(result["per_corpus"]) > 1:
         corpora = [
             (corpus, f"{row['n_utterances']:,}", f"{100 * row['uar']:.1f}", f"{100 * row['wa']:.1f}")
@@ -161,8 +197,21 @@ def describe_scores(result: Mapping[str, Any]) -> list[str]:
         lines += ["", table_of_rows(("corpus", "utterances", "UAR %", "WA %"), corpora)]
     chance = 100 / len(result["labels"])
     n, speakers = result["n_utterances"], result["n_speakers"]
-    of = "one speaker" if speakers == 1 else f"{speakers} speakers"
-    return [*lines, "", f"{n:,} utterances of {of}; chance is {chance:.1f} % UAR."]
+    of = f"of one {resampled}" if speakers == 1 else f"of {speakers} {resampled}s"
+    of = of if resampled == "speaker" else "of unknown speakers"
+    return [*lines, "", f"{n:,} utterances {of}; chance is {chance:.1f} % UAR."]
+
+
+def describe_confidence(result: Mapping[str, Any]) -> str:
+    """Whether probabilities mean what they say, and whether they know where it is wrong, in a sentence."""
+    curve = result["risk_coverage"]
+    places = [int(np.searchsorted(curve["coverage"], share - 1e-6)) for share in (0.5, 1.0)]
+    half, whole = (100 * curve["risk"][place] for place in places)
+    return (
+        f"Confidence is off by {100 * result['calibration_error']:.1f} points (ECE). Of all answers "
+        f"{whole:.1f} % are wrong, of the surer half {half:.1f} %; the area under the risk–coverage curve is "
+        f"{curve['area']:.3f}."
+    )
 
 
 def describe_parts(rows: pd.DataFrame, parts: Mapping[str, NDArray[np.int64]]) -> dict[str, Any]:

@@ -60,14 +60,8 @@ def score_labels(
     n_speakers = len(by_speaker)
     interval: dict[str, tuple[float, float] | None] = dict.fromkeys(METRICS)
     if n_speakers > 1:
-        draws = np.random.default_rng(seed).multinomial(
-            n_speakers, [1 / n_speakers] * n_speakers, n_resamples
-        )
-        # in floats, which are exact here, because a product of ints isn't done by BLAS
-        resampled = draws.astype(float) @ by_speaker.reshape(n_speakers, -1).astype(float)
-        for name, values in metrics(resampled.reshape(-1, *confusion.shape)).items():
-            low, high = np.percentile(values, LEVELS)
-            interval[name] = (float(low), float(high))
+        resampled = resample(by_speaker, np.random.default_rng(seed), n_resamples)
+        interval |= {name: bounds_of(values) for name, values in metrics(resampled).items()}
     return Scores(
         labels=tuple(labels),
         **{name: float(value) for name, value in metrics(confusion).items()},
@@ -76,6 +70,46 @@ def score_labels(
         n_speakers=n_speakers,
         interval_95=interval,
     )
+
+
+def resample(by_group: NDArray, rng: np.random.Generator, n_resamples: int = 10_000) -> NDArray:
+    """Sums of as many groups as there are, drawn with replacement.
+
+    by_group : (n_groups, ...) counts; returns : (n_resamples, ...) float, which holds them exactly
+    """
+    kinds, counts = distinct(by_group)
+    draws = rng.multinomial(len(by_group), counts / len(by_group), n_resamples)
+    # in floats because a product of ints isn't done by BLAS
+    summed = draws.astype(float) @ kinds.reshape(len(kinds), -1).astype(float)
+    return summed.reshape(-1, *by_group.shape[1:])
+
+
+def distinct(by_group: NDArray) -> tuple[NDArray, NDArray]:
+    """Groups that differ, in the order of their first, and how many there are of each.
+
+    Thousands of utterances that are groups of their own are of a few kinds, which are quicker to draw.
+    """
+    flat = by_group.reshape(len(by_group), -1)
+    _, first, counts = np.unique(flat, axis=0, return_index=True, return_counts=True)
+    order = np.argsort(first)
+    return by_group[first[order]], counts[order]
+
+
+def bounds_of(values: NDArray) -> tuple[float, float]:
+    """The 95 % interval of resampled values."""
+    low, high = np.percentile(values, LEVELS)
+    return float(low), float(high)
+
+
+def macro_precision(confusions: NDArray) -> NDArray:
+    """Mean precision over the labels that occur in the truth; of one that is never predicted it is 0.
+
+    confusions : as of `metrics`; returns : (...). Equal to scikit-learn's `precision_score` with those labels
+    and zero_division=0.
+    """
+    support, predicted = confusions.sum(axis=-1), confusions.sum(axis=-2)
+    precision = np.diagonal(confusions, axis1=-2, axis2=-1) / np.maximum(predicted, 1)
+    return (precision * (support > 0)).sum(axis=-1) / (support > 0).sum(axis=-1)
 
 
 def metrics(confusions: NDArray) -> dict[str, NDArray]:
@@ -154,37 +188,49 @@ def difference(
 
     With up to 13 speakers all exchanges are counted, else as many as there are resamples, with this one.
     """
-    tables = []
-    for answers in (first, second):
-        _, by_speaker = count_confusions(np.asarray(truth), np.asarray(answers), speakers, len(labels))
-        tables.append(by_speaker.astype(float))
-    n = len(tables[0])
-    observed = _gain(tables[0].sum(axis=0), tables[1].sum(axis=0))
+    tables = [
+        count_confusions(np.asarray(truth), np.asarray(answers), speakers, len(labels))[1]
+        for answers in (first, second)
+    ]
+    pairs = np.stack(tables, axis=1).astype(float)  # (speaker, model, truth, answer)
+    n = len(pairs)
+    observed = _gain(pairs.sum(axis=0))
     interval: dict[str, tuple[float, float] | None] = dict.fromkeys(METRICS)
     p: dict[str, float | None] = dict.fromkeys(METRICS)
     if n > 1:
         rng = np.random.default_rng(seed)
-        draws = rng.multinomial(n, [1 / n] * n, n_resamples).astype(float)
-        resampled = _gain(*(np.tensordot(draws, table, 1) for table in tables))
-        if 2**n <= n_resamples:
-            kept = (np.arange(2**n)[:, None] >> np.arange(n) & 1).astype(float)
-        else:
-            kept = rng.integers(2, size=(n_resamples, n)).astype(float)
-            kept[0] = 1
-        ones, others = (
-            np.tensordot(kept, a, 1) + np.tensordot(1 - kept, b, 1) for a, b in (tables, tables[::-1])
-        )
-        exchanged = _gain(ones, others)
+        resampled = _gain(resample(pairs, rng, n_resamples))
+        exchanged = _gain(exchange(pairs, rng, n_resamples))
         for name in METRICS:
-            low, high = np.percentile(resampled[name], LEVELS)
-            interval[name] = (float(low), float(high))
+            interval[name] = bounds_of(resampled[name])
             p[name] = float((np.abs(exchanged[name]) >= np.abs(observed[name]) - 1e-12).mean())
     return Difference({name: float(observed[name]) for name in METRICS}, interval, p, n)
 
 
-def _gain(first: NDArray, second: NDArray) -> dict[str, NDArray]:
-    ours, theirs = metrics(first), metrics(second)
-    return {name: ours[name] - theirs[name] for name in METRICS}
+def exchange(pairs: NDArray, rng: np.random.Generator, n_resamples: int) -> NDArray:
+    """Sums over groups whose two models are exchanged or not: all ways, or this one and some that are drawn.
+
+    pairs : (n_groups, 2, ...) counts; returns : (n_ways, 2, ...)
+    """
+    n = len(pairs)
+    kinds, counts = (pairs, np.ones(n, int)) if 2**n <= n_resamples else distinct(pairs)
+    if 2**n <= n_resamples:
+        kept = np.arange(2**n)[:, None] >> np.arange(n) & 1
+    elif counts.max() == 1:
+        kept = rng.integers(2, size=(n_resamples, n))
+    else:
+        kept = rng.binomial(counts, 0.5, size=(n_resamples, len(kinds)))
+    if 2**n > n_resamples:
+        kept[0] = counts
+    flat, flipped = (table.reshape(len(kinds), -1) for table in (kinds, kinds[:, ::-1]))
+    summed = kept.astype(float) @ flat + (counts - kept).astype(float) @ flipped
+    return summed.reshape(-1, *pairs.shape[1:])
+
+
+def _gain(pairs: NDArray) -> dict[str, NDArray]:
+    """(..., 2, n_labels, n_labels) → the first's scores minus the second's, each (...)."""
+    scores = metrics(pairs)
+    return {name: values[..., 0] - values[..., 1] for name, values in scores.items()}
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -19,10 +19,13 @@ from fins.data.table import UtteranceTable
 from fins.progress import SILENT, Watch
 from fins.runs import RESULT, locked, read_json, write_atomically, write_json
 from fins.tensors import WEIGHTS
+from ser_heads.evaluation.calibration import FEW, abstain
 from ser_heads.evaluation.predictions import (
     PREDICTIONS,
     Predictions,
     check_out,
+    confidence_of,
+    describe_confidence,
     describe_parts,
     describe_scores,
     draw_scores,
@@ -33,7 +36,7 @@ from ser_heads.evaluation.predictions import (
     scores_of,
 )
 from ser_heads.model import SerModel
-from ser_heads.models import load
+from ser_heads.models import MODELS, load
 from ser_heads.training.cache import StoreCache
 from ser_heads.training.datasets import StoreDataset
 from ser_heads.training.sources import logits_of
@@ -112,6 +115,7 @@ def evaluate_run(
     with locked(out):
         facts, predictions = predict_unseen(run, stores, watch)
         facts["notes"] = [*notes, *facts["notes"]]
+        facts["calibration_error_of_run"] = result.get("calibration_error")
         return write_evaluation(out, [run], result, facts, predictions, seed, started)
 
 
@@ -176,6 +180,10 @@ def predict_unseen(
             "protocol": unseen.protocol,
             "stores_hold": table.facts(),
             "parts": describe_parts(table.rows, {"test": unseen.rows[used]}),
+            "abstention": {
+                "threshold": float(model.abstention),
+                "test": abstain(*confidence_of(predictions), float(model.abstention)),
+            },
             "n_left_out": {"learned_from": unseen.n_seen, "unknown_emotion": int((~used).sum())},
             "notes": notes,
         }, predictions
@@ -225,7 +233,27 @@ def collect(
     }, together
 
 
+def describe_trust(result: dict[str, Any]) -> list[str]:
+    """How far confidence can be trusted, also on recordings unlike those by which it was fitted."""
+    if result["model"] in MODELS and MODELS[result["model"]].fit is not None:
+        return ["Its probabilities are shares of votes: they tell no confidence."]
+    lines = [describe_confidence(result)]
+    if "calibration_error_of_run" not in result:
+        return lines
+    own = result["calibration_error_of_run"]
+    beside = "" if own is None else f" (on the run's own test part it was off by {100 * own:.1f} points)"
+    lines.append(
+        f"Its temperature was fitted on other recordings{beside}: a confidence isn't to be trusted as the "
+        "chance of being right on a corpus of which no such error is known, and a threshold is better chosen "
+        "again on recordings of its kind."
+    )
+    if result["n_utterances"] < FEW:
+        lines.append(f"Of fewer than {FEW} recordings this error is mostly chance.")
+    return [" ".join(lines)]
+
+
 def describe_evaluation(result: dict[str, Any], title: str, pictures: Sequence[str]) -> str:
     """An evaluation as a page of Markdown."""
     lines = [f"# {title}", "", *(f"- {note}" for note in result["notes"]), "", *describe_scores(result), ""]
+    lines += [*describe_trust(result), ""]
     return "\n".join([*lines, *(f"![{name}]({name}.png)" for name in pictures), ""])

@@ -80,7 +80,7 @@ def release(options: ReleaseOptions, watch: Watch = SILENT) -> Path:
     assert config.recipe is not None
     recipe = recipe_of(folds, config.recipe)
     model = train_on_all(config, recipe, options.runs / "checkpoint.safetensors", watch)
-    model.temperature.fill_(float(np.exp(np.mean(np.log([fold["temperature"] for fold in folds])))))
+    confide(model, folds)
     unseen = {path.stem: judge(model, path, options.seed, watch) for path in options.unseen}
     together = read_predictions(options.runs / "folds")
     result = {
@@ -92,6 +92,7 @@ def release(options: ReleaseOptions, watch: Watch = SILENT) -> Path:
         "trained_on": trained_on(options.store),
         "recipe": {"frozen_epochs": recipe.frozen_epochs, "finetuned_epochs": recipe.finetuned_epochs},
         "temperature": float(model.temperature),
+        "abstention": {"threshold": float(model.abstention)},
         "folds": {"uar_of_runs": [fold["uar"] for fold in folds], **figures(together, options.seed)},
         "unseen": unseen,
         "versions": library_versions(),
@@ -102,6 +103,13 @@ def release(options: ReleaseOptions, watch: Watch = SILENT) -> Path:
     write_json(weights.with_suffix(".json"), result)
     write_atomically(weights.with_suffix(".md"), release_card(result))
     return weights
+
+
+def confide(model: SerModel, folds: Sequence[Mapping[str, Any]]) -> None:
+    """Set the geometric mean of the folds' temperatures and the median of their thresholds, 0 for none."""
+    thresholds = [fold.get("abstention", {"threshold": 0.0})["threshold"] for fold in folds]
+    model.temperature.fill_(float(np.exp(np.mean(np.log([fold["temperature"] for fold in folds])))))
+    model.abstention.fill_(float(np.median(thresholds)))
 
 
 def recipe_of(folds: Sequence[Mapping[str, Any]], recipe: Recipe) -> Recipe:

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fins.data.protocols import protocol_of
 from fins.data.splits import SPLIT, evenly, write_split
 from fins.data.table import UtteranceTable
@@ -25,10 +23,11 @@ from fins.runs import (
     write_json,
 )
 from fins.tensors import WEIGHTS
-from ser_heads.evaluation.calibration import calibration_error, fit_temperature
+from ser_heads.evaluation.calibration import abstain, fit_abstention, fit_temperature
 from ser_heads.evaluation.predictions import (
     PREDICTIONS,
     Predictions,
+    confidence_of,
     describe_parts,
     draw_scores,
     label_predictions,
@@ -115,7 +114,7 @@ PartScores = dict[str, tuple[Predictions, int, dict[str, Any]]]
 
 
 def score_parts(assembly: Assembly, outcome: LearningOutcome) -> PartScores:
-    """Each part's predictions and scores; the temperature is fitted on the validation part."""
+    """Each part's predictions and scores; temperature and threshold are fitted on the validation part."""
     model, rows = assembly.model, assembly.table.rows
     scored = {**assembly.parts, "train": evenly(assembly.parts["train"], SCORED)}
     logits = {part: outcome.logits(places) for part, places in scored.items()}
@@ -127,6 +126,8 @@ def score_parts(assembly: Assembly, outcome: LearningOutcome) -> PartScores:
         scaled = logits[part] / float(model.temperature)
         predictions, used = label_predictions(rows, places, scaled, model.labels)
         scores[part] = predictions, int((~used).sum()), scores_of(predictions, assembly.config.seed)
+    if assembly.entry.fit is None:
+        model.abstention.fill_(fit_abstention(*confidence_of(scores["validation"][0])))
     return scores
 
 
@@ -136,10 +137,9 @@ def result_of(
     """What result.json holds."""
     config, model, table = assembly.config, assembly.model, assembly.table
     division = config.division
-    predictions, n_unknown, scores = by_part["test"]
+    _, n_unknown, scores = by_part["test"]
     phases = {phase: score_logits(assembly, logits) for phase, logits in outcome.earlier.items()}
     phases[outcome.phase] = scores
-    truth = [predictions.labels.index(emotion) for emotion in predictions.table["emotion"]]
     return {
         "model": config.model,
         "parameters": model.n_parameters(),
@@ -155,7 +155,13 @@ def result_of(
             for part, (_, _, own) in by_part.items()
         },
         "temperature": float(model.temperature),
-        "calibration_error": calibration_error(predictions.probabilities, np.array(truth)),
+        "abstention": {
+            "threshold": float(model.abstention),
+            **{
+                part: abstain(*confidence_of(by_part[part][0]), float(model.abstention))
+                for part in ("validation", "test")
+            },
+        },
         "real_time_factor": real_time_factor(model, assembly.dataset(assembly.parts["test"])),
         **outcome.facts,
         "audit": certified,

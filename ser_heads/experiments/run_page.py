@@ -7,7 +7,7 @@ from typing import Any
 
 from fins.data.audit import verdict
 from fins.documents import table_of_rows
-from ser_heads.evaluation.predictions import describe_scores
+from ser_heads.evaluation.predictions import describe_confidence, describe_scores
 from ser_heads.training.schedule import RECENT
 
 MOST_NAMED = 12  # speakers
@@ -44,7 +44,7 @@ def describe_run(result: dict[str, Any], pictures: Sequence[str], command: str) 
         f"{chosen} on the validation part (its own {100 * result['validation_uar']:.1f} %); the test part "
         "had no say in it.",
         "",
-        *describe_confidence(result),
+        *describe_abstention(result),
         f"Audit: {verdict(result['audit'])}",
         "",
         "```sh",
@@ -98,15 +98,31 @@ def describe_sample(result: dict[str, Any]) -> list[str]:
     return [f"Of the training utterances {n_scored:,}, evenly spread, are scored.", ""]
 
 
-def describe_confidence(result: dict[str, Any]) -> list[str]:
-    """Whether probabilities mean what they say."""
+def describe_abstention(result: dict[str, Any]) -> list[str]:
+    """Whether probabilities mean what they say, and when not to answer."""
     if "by_feature" in result:
         return ["Its probabilities are shares of votes: they tell no confidence.", ""]
     return [
-        f"Probabilities are of logits divided by {result['temperature']:.2f}, fitted on the validation part; "
-        f"on the test part confidence is off by {100 * result['calibration_error']:.1f} points (ECE).",
+        f"Probabilities are of logits divided by {result['temperature']:.2f}, fitted on the validation part. "
+        f"{describe_confidence(result)}",
+        "",
+        describe_threshold(result["abstention"]),
         "",
     ]
+
+
+def describe_threshold(abstention: dict[str, Any]) -> str:
+    """What answering only above the threshold brings, in a sentence."""
+    if not abstention["threshold"]:
+        return "No threshold of confidence halves the wrong answers to the validation part: none is kept."
+    test, threshold = abstention["test"], f"a confidence of {abstention['threshold']:.3f}"
+    if test["risk"] is None:
+        return f"None of the test part reaches {threshold}, which halves the wrong ones of validation."
+    return (
+        f"Above {threshold}, which halves the wrong answers to the validation part, "
+        f"{100 * test['coverage']:.1f} % of the test part are answered, of which {100 * test['risk']:.1f} % "
+        "are wrong."
+    )
 
 
 def name_speakers(speakers: Sequence[str]) -> str:

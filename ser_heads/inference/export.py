@@ -39,7 +39,7 @@ SHAPES = ((0.05,), (1.3, 0.1), (4.0, 2.5, 0.4))  # seconds of recordings togethe
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """Write a classifier as one ONNX file of standard operators.
+    """Write a classifier as one ONNX file of standard operators, or as a page for browsers around it.
 
     In: waveform, (batch, n) float32 at 22,050 Hz, and lengths, (batch,) int64 samples. Out: probabilities,
     (batch, n_labels).
@@ -47,16 +47,27 @@ class ExportOptions:
 
     run: Annotated[str, tyro.conf.Positional]
     """Folder of pipelines.train, its weights file, or the name of a classifier of the package."""
-    out: Path = Path("model.onnx")
-    """The file, which holds its labels, sample rate and card too."""
+    out: Path | None = None
+    """The file, with its labels, sample rate and card inside; by default model.onnx, with --page none."""
+    page: Path | None = None
+    """Folder, new or empty, for a page that answers in a browser, offline, from any web server."""
+    runtime: Path | None = None
+    """For --page, the package of onnxruntime-web, a .tgz by npm pack or its folder; by default downloaded."""
     int8: bool = False
     """The head's weights in eight bits: a smaller file, as fast as before. --store tells what that costs."""
     store: tuple[Path, ...] = ()
     """Stores on whose recordings UAR is told, by PyTorch and by the file; not on those that trained it."""
 
     def __post_init__(self) -> None:
-        if self.out.is_dir() or not self.out.absolute().parent.is_dir():
-            raise ValueError(f"--out {self.out} is no file in a folder that is there")
+        out = self.file()
+        if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
+            raise ValueError(f"--out {out} is no file in a folder that is there")
+        if self.runtime is not None and self.page is None:
+            raise ValueError("--runtime is for a page: give its folder by --page, too")
+
+    def file(self) -> Path | None:
+        """That is to be written beside a page, if any."""
+        return Path("model.onnx") if self.out is None and self.page is None else self.out
 
 
 class WithProbabilities(nn.Module):
@@ -157,23 +168,41 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
 
 
 def export(options: ExportOptions, watch: Watch = SILENT) -> str:
-    """Write the file; returns what it is, in lines. Raises ValueError in one sentence."""
+    """Write what is asked for; returns what it is, in lines. Raises ValueError in one sentence."""
+    from ser_heads.inference.web_page import MODEL, check_folder, write_page
+
+    if options.page is not None:
+        check_folder(options.page)
     model = load(options.run)
     path = SHIPPED.get(options.run, Path(options.run))
     _, header = load_tensors(path / WEIGHTS if path.is_dir() else path)
-    difference = export_model(model, options.out, header.get("card", {}), int8=options.int8)
-    text = (
-        f"{model.name} for {', '.join(model.labels)} written to {options.out} "
-        f"({options.out.stat().st_size / 1e6:.1f} MB, within {difference:.0e} of PyTorch)"
-    )
+    card = header.get("card", {})
+    files, lines = [], []
+    if (out := options.file()) is not None:
+        files.append(out)
+        lines.append(line_on(model, out, out, export_model(model, out, card, int8=options.int8)))
+    if options.page is not None:
+        files.append(options.page / MODEL)
+        difference = write_page(model, options.page, options.runtime, card, int8=options.int8)
+        lines.append(line_on(model, options.page, files[-1], difference))
+        lines.append(f"look at it: python -m http.server --bind 127.0.0.1 --directory {options.page}")
     if options.store:
-        scores = compare_recalls(model, options.out, Path(options.run), options.store, watch)
-        text += (
-            f"\non {scores['n']:,.0f} recordings: UAR {100 * scores['PyTorch']:.1f} % by PyTorch, "
+        scores = compare_recalls(model, files[0], Path(options.run), options.store, watch)
+        lines.append(
+            f"on {scores['n']:,.0f} recordings: UAR {100 * scores['PyTorch']:.1f} % by PyTorch, "
             f"{100 * scores['ONNX']:.1f} % by the file; "
             f"probabilities differ by {scores['largest']:.0e} at most"
         )
-    return text
+    return "\n".join(lines)
+
+
+def line_on(model: SerModel, place: Path, file: Path, difference: float) -> str:
+    """What was written to a place, the ONNX of it being `file`."""
+    megabytes = file.stat().st_size / 1e6
+    return (
+        f"{model.name} for {', '.join(model.labels)} written to {place} "
+        f"({megabytes:.1f} MB, within {difference:.0e} of PyTorch)"
+    )
 
 
 def export_model(
@@ -251,6 +280,7 @@ def metadata_of(model: SerModel, card: Mapping[str, Any]) -> dict[str, str]:
         "model": model.name,
         "labels": json.dumps(list(model.labels)),
         "sample_rate": str(SAMPLE_RATE),
+        "abstention": str(float(model.abstention)),
         "options": json.dumps(asdict(model.options)),
         "card": json.dumps(dict(card)),
     }

@@ -8,9 +8,9 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -20,7 +20,8 @@ from fins.command import sentence_of
 from fins.progress import SILENT, Watch
 from fins.runs import write_atomically
 from ser_heads.inference.condition import examine
-from ser_heads.inference.predict import BATCH, Prediction, answer, places_of
+from ser_heads.inference.familiarity import unlike_training
+from ser_heads.inference.predict import BATCH, Prediction, answer, places_of, with_notes
 from ser_heads.inference.records import (
     AnswerJournal,
     Format,
@@ -30,7 +31,7 @@ from ser_heads.inference.records import (
     record_of,
     render,
 )
-from ser_heads.inference.sound import read_sound
+from ser_heads.inference.sound import read_channels
 from ser_heads.inference.stream import predict_along, whole_frames
 from ser_heads.model import SerModel
 from ser_heads.models import load
@@ -62,21 +63,23 @@ class PredictOptions:
     """Seconds from one answer of a timeline to the next."""
     labels: tuple[str, ...] = ()
     """Those that may be answered, by default all of the model's."""
-    abstain: float = 0.0
-    """Confidence, 0 to 1, below which no label is given."""
+    abstain: float | Literal["chosen"] = 0.0
+    """Confidence, 0 to 1, below which no label is given; or chosen: what halved the wrong answers to the
+    validation recordings of its training."""
     trim: bool = True
     """Cut quiet ends off before the model sees a recording, as in training."""
 
     doctor: bool = False
-    """Look for what is wrong with each recording (level, clipping, noise, band, silence, length, offset) and
-    tell it in its note."""
+    """Look for what is wrong with each recording (level, clipping, noise, band, silence, length, offset, and
+    features unlike those of training) and tell it in its note. Channels that are silent or in opposite phase
+    are told anyway."""
 
     def __post_init__(self) -> None:
         if self.doctor and self.timeline:
             raise ValueError("--doctor looks at whole recordings: leave --timeline out, or ask twice")
         if not self.paths:
             raise ValueError("there is nothing to answer about: give files, folders, or - for standard input")
-        if not 0 <= self.abstain <= 1:
+        if self.abstain != "chosen" and not 0 <= self.abstain <= 1:
             raise ValueError(f"--abstain is a confidence from 0 to 1, got {self.abstain}")
         whole_frames(self.window, self.hop)
 
@@ -114,6 +117,7 @@ def predict_files(options: PredictOptions, watch: Watch = SILENT) -> tuple[FileA
     """
     model = load(options.run)
     labels = [model.labels[place] for place in places_of(model, options.labels or None)]
+    threshold = least_confidence(model, options)
     form = options.form()
     if form == "csv":
         columns_of(labels)
@@ -134,11 +138,20 @@ def predict_files(options: PredictOptions, watch: Watch = SILENT) -> tuple[FileA
             bar.update(len(block))
     order = dict.fromkeys([*known, *files]) if set(known) - set(files) else files
     answers.records = [record for file in order for record in known.get(file, ())]
-    answers.text = render(answers.records, form, labels, options.abstain)
+    answers.text = render(answers.records, form, labels, threshold)
     if options.out is not None:
         write_atomically(options.out, answers.text)
         journal.remove()
     return answers, answers.report(len(files))
+
+
+def least_confidence(model: SerModel, options: PredictOptions) -> float:
+    """Below which no label is given; ValueError if it is to be the model's own, and it has none."""
+    if options.abstain != "chosen":
+        return options.abstain
+    if not model.abstention:
+        raise ValueError(f"no confidence was chosen for {options.run}: give --abstain a number from 0 to 1")
+    return float(model.abstention)
 
 
 def find_files(paths: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -223,7 +236,7 @@ def _answer_block(
 ) -> Iterator[tuple[str, list[Prediction]]]:
     """Predictions of each file that can be used; a line for each of the others."""
     labels = options.labels or None
-    usable, signals = [], []
+    usable, signals, faults = [], [], []
     for file in files:
         with on_disk(file) as path:
             try:
@@ -233,21 +246,28 @@ def _answer_block(
                     )
                     yield file, along
                     continue
-                signals.append(read_sound(path))
+                signal, faulty = read_channels(path)
+                signals.append(signal)
+                faults.append(list(faulty.values()))
                 usable.append(file)
             except (ValueError, OSError) as error:
                 sentence = sentence_of(error).replace(str(path), "standard input" if file == STDIN else file)
                 failures.append(sentence if file in sentence or file == STDIN else f"{file}: {sentence}")
     predictions = answer(model, signals, usable, labels=labels, trim=options.trim)
     if options.doctor:
-        predictions = [with_faults(*pair) for pair in zip(predictions, signals, strict=True)]
-    yield from ((file, [prediction]) for file, prediction in zip(usable, predictions, strict=True))
+        faults = [[*row, *more] for row, more in zip(faults, diagnose(model, signals), strict=True)]
+    noted = [with_notes(*pair) for pair in zip(predictions, faults, strict=True)]
+    yield from ((file, [prediction]) for file, prediction in zip(usable, noted, strict=True))
 
 
-def with_faults(prediction: Prediction, signal: Signal) -> Prediction:
-    """The same prediction, with what is wrong with its recording in the note, each thing once."""
-    notes = [note for note in prediction.note.split("; ") if note]
-    return replace(prediction, note="; ".join(dict.fromkeys([*notes, *examine(signal).faults().values()])))
+def diagnose(model: SerModel, signals: Sequence[Signal]) -> list[list[str]]:
+    """What is wrong with each recording, in sentences; of one that is silence, nothing but that."""
+    conditions = [examine(signal) for signal in signals]
+    unlike = unlike_training(model, signals)
+    return [
+        [*condition.faults().values(), *([sentence] if sentence and condition.silence < 1 else [])]
+        for condition, sentence in zip(conditions, unlike, strict=True)
+    ]
 
 
 @contextmanager

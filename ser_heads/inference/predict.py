@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from fins.audio import SAMPLE_RATE, WINDOW, Signal
 from ser_heads.frontends.waveform import Trim
-from ser_heads.inference.sound import read_sound
+from ser_heads.inference.sound import read_channels, read_sound
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -68,9 +68,10 @@ def predict_each(
     predictions: list[Prediction] = []
     places_of(model, labels)  # before anything is read
     for block in (sources[start : start + 4 * BATCH] for start in range(0, len(sources), 4 * BATCH)):
-        signals = [read_sound(source, sampling_rate) for source in block]
+        signals, faults = zip(*(read_channels(source, sampling_rate) for source in block), strict=True)
         files = [os.fspath(source) if isinstance(source, str | os.PathLike) else "" for source in block]
-        predictions += answer(model, signals, files, labels=labels)
+        answers = answer(model, signals, files, labels=labels)
+        predictions += [with_notes(one, faulty.values()) for one, faulty in zip(answers, faults, strict=True)]
     return predictions
 
 
@@ -100,6 +101,12 @@ def answer(
         seconds = len(signal) / SAMPLE_RATE
         predictions.append(Prediction(words[best], float(row[best]), shares, file, seconds, start, notes))
     return predictions
+
+
+def with_notes(prediction: Prediction, sentences: Iterable[str]) -> Prediction:
+    """The same prediction with more in its note, each sentence once."""
+    notes = dict.fromkeys([*prediction.note.split("; "), *sentences])
+    return replace(prediction, note="; ".join(filter(None, notes)))
 
 
 def probabilities_of(

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fins.audio import RATES, SAMPLE_RATE, AudioError, Signal, open_audio, read_audio, resample
+from fins.audio import RATES, SAMPLE_RATE, AudioError, Signal, decode, open_audio, resample
+from ser_heads.inference.channels import Faults, choose_channels
 
 MOST_CHANNELS = 8  # of an array's two axes, the one that may count channels
 LOUDEST = 16.0  # amplitude from which on floating numbers can't be meant as amplitudes
@@ -24,20 +25,31 @@ def read_sound(source: Any, sampling_rate: float | None = None) -> Signal:
         (n_samples,), (n_samples, n_channels) or (n_channels, n_samples), at most 8 channels; floating numbers
         are amplitudes in about [-1, 1], integers of 8, 16 and 32 bits are what they are in files
     sampling_rate : Hz, of arrays alone
-    returns : (n_samples,) float32 at 22,050 Hz
+    returns : (n_samples,) float32 at 22,050 Hz, the mean of its channels, but for those that are silent or
+        cancel each other
 
     Raises ValueError in one sentence for anything else, and for more than five minutes.
     """
+    return read_channels(source, sampling_rate)[0]
+
+
+def read_channels(source: Any, sampling_rate: float | None = None) -> tuple[Signal, Faults]:
+    """The same, and which channels weren't taken, and why."""
     if not isinstance(source, str | os.PathLike):
         return _read_array(source, sampling_rate)
     if sampling_rate is not None:
         raise ValueError("a file has its own sample rate: leave sampling_rate out")
     with open_audio(Path(source)) as file:
         _check_length(file.frames / file.samplerate, os.fspath(source))
-    return read_audio(source)
+    samples, rate = decode(source)
+    signal, faults = mix_down(samples)
+    signal = resample(signal, rate)
+    if len(signal) == 0:
+        raise AudioError(f"{source} is shorter than one sample at {SAMPLE_RATE} Hz")
+    return signal, faults
 
 
-def _read_array(source: Any, sampling_rate: float | None) -> Signal:
+def _read_array(source: Any, sampling_rate: float | None) -> tuple[Signal, Faults]:
     samples = as_array(source, "a recording is the path of a file or an array with sampling_rate")
     if sampling_rate is None:
         raise ValueError("an array doesn't say its sample rate: give sampling_rate in Hz")
@@ -50,10 +62,11 @@ def _read_array(source: Any, sampling_rate: float | None) -> Signal:
             f"{samples.shape}"
         )
     _check_length(len(samples) / rate, "the array")
-    signal = resample(mix_down(samples), rate)
+    mixed, faults = mix_down(amplitudes_of(samples))
+    signal = resample(mixed, rate)
     if len(signal) == 0:
         raise ValueError(f"the array is shorter than one sample at {SAMPLE_RATE} Hz")
-    return signal
+    return signal, faults
 
 
 def as_array(source: Any, what: str) -> NDArray[Any]:
@@ -78,8 +91,22 @@ def check_rate(sampling_rate: float) -> int:
     return rate
 
 
-def mix_down(samples: NDArray[Any]) -> Signal:
-    """(n_samples,) or (n_samples, n_channels) of any type → (n_samples,) float32 amplitudes.
+def mix_down(amplitudes: NDArray[Any]) -> tuple[Signal, Faults]:
+    """(n_samples,) or (n_samples, n_channels) → (n_samples,) float32, and why it isn't the mean of all."""
+    if amplitudes.ndim == 1 or amplitudes.shape[1] == 1:
+        return amplitudes.reshape(-1).astype(np.float32, copy=False), {}
+    places, faults = choose_channels(amplitudes)
+    return mean_of(amplitudes if len(places) == amplitudes.shape[1] else amplitudes[:, places]), faults
+
+
+def mean_of(amplitudes: NDArray[Any]) -> Signal:
+    """(n_samples,) or (n_samples, n_channels) → (n_samples,) float32."""
+    mixed = amplitudes.mean(axis=1) if amplitudes.ndim == 2 else amplitudes
+    return mixed.astype(np.float32)
+
+
+def amplitudes_of(samples: NDArray[Any]) -> NDArray[Any]:
+    """Of (n_samples,) or (n_samples, n_channels) of any type, full scale at 1.
 
     Raises ValueError for a type that has no amplitude, and for numbers that are none.
     """
@@ -98,8 +125,7 @@ def mix_down(samples: NDArray[Any]) -> Signal:
             f"floating samples are amplitudes in about [-1, 1], the largest here is {loudest:g}: divide them "
             "by full scale (32,768 for 16 bits)"
         )
-    mixed = amplitudes.mean(axis=1) if amplitudes.ndim == 2 else amplitudes
-    return mixed.astype(np.float32)
+    return amplitudes
 
 
 def _has_channels_first(shape: tuple[int, ...]) -> bool:

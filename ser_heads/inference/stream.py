@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fins.audio import HOP, SAMPLE_RATE, WINDOW, Signal, read_blocks
-from ser_heads.inference.predict import Prediction, answer, as_table, places_of
-from ser_heads.inference.sound import MOST_CHANNELS, as_array, check_rate, mix_down
+from ser_heads.inference.channels import channels_of_file
+from ser_heads.inference.predict import Prediction, answer, as_table, places_of, with_notes
+from ser_heads.inference.sound import MOST_CHANNELS, amplitudes_of, as_array, check_rate, mean_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -71,7 +72,7 @@ class Stream:
             raise ValueError(
                 f"a chunk has the shape (n_samples,) or (n_samples, n_channels), got {samples.shape}"
             )
-        signal = mix_down(samples)
+        signal = mean_of(amplitudes_of(samples))
         size = round(PIECE * self.rate)
         predictions = []
         for first in range(0, len(signal), size):
@@ -148,10 +149,14 @@ def predict_along(
 ) -> list[Prediction]:
     """The rows of `timeline` as predictions, which name `file`, by default the path."""
     name = os.fspath(path) if file is None else file
+    places, faults = channels_of_file(path)
     stream: Stream | None = None
     predictions: list[Prediction] = []
     for block, rate in read_blocks(path, PIECE):
         if stream is None:
             stream = Stream(model, rate, window, hop, labels=labels, trim=trim, file=name)
-        predictions += stream.push(block)
-    return predictions if stream is None else predictions + stream.close()
+        predictions += stream.push(block if places is None else block[:, places])
+    if stream is not None:
+        predictions += stream.close()
+    notes = list(faults.values())
+    return [with_notes(prediction, notes) for prediction in predictions] if notes else predictions

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from fins.progress import SILENT, Watch
-from ser_heads.evaluation.calibration import fit_temperature
+from ser_heads.evaluation.calibration import fit_abstention, fit_temperature
 from ser_heads.frontends import FrameBatch
 from ser_heads.model import SerModel
 from ser_heads.training.cache import FrameCache, MemoryCache
@@ -51,8 +53,8 @@ def fit(
 ) -> TrainingState:
     """Train a classifier on recordings of one's own; it has its best weights afterwards, in evaluation mode.
 
-    train, validation : any torch Datasets of (waveform, label), see SpeechDataset; the second chooses epoch
-        and temperature. Without it (None) the last epoch is kept, and the temperature stays as it is
+    train, validation : any torch Datasets of (waveform, label), see SpeechDataset; the second chooses epoch,
+        temperature and threshold. Without it (None) the last epoch is kept, and these stay as they are
     recipe : by default the model's own; minutes : budget of all
     checkpoint : file by which a killed training goes on; cache : of frames, by default in memory
     Raises ValueError for a model that isn't trained by gradient, and for items that can't be meant.
@@ -76,8 +78,18 @@ def fit(
     )
     state = trainer.run()
     if validation is not None and (facts := trainer.validation_facts):
-        model.temperature.fill_(fit_temperature(trainer.logits(validation), facts.targets))
+        fit_confidence(model, trainer.logits(validation), facts.targets)
     return state
+
+
+def fit_confidence(model: SerModel, logits: NDArray[np.float32], targets: NDArray[np.int64]) -> None:
+    """Set the temperature, and the threshold below which not to answer.
+
+    logits : (n, n_classes) of validation recordings; targets : (n,) places of their labels
+    """
+    model.temperature.fill_(fit_temperature(logits, targets))
+    shares = (torch.from_numpy(logits).double() / model.temperature.cpu().double()).softmax(dim=1).numpy()
+    model.abstention.fill_(fit_abstention(shares.max(axis=1), shares.argmax(axis=1) == targets))
 
 
 def check_fit(model: SerModel, train: SpeechDataset, validation: SpeechDataset | None) -> Recipe:
