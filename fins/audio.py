@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_manifests.endings import how_to_convert, is_convertible
+from fins.channels import Faults, join, judge, moments
 from fins.containers import Contents, MendedFile, look_inside, name_format
 
 if TYPE_CHECKING:
@@ -49,14 +50,24 @@ def read_audio(path: str | os.PathLike[str]) -> Signal:
     192 kHz, holds samples that are no finite numbers or far beyond full scale, or more or fewer samples than
     its header and its decoder say. What is wrong is told in one sentence, with what to do.
     """
-    mixed, sample_rate = [], SAMPLE_RATE
+    return read_mixed(path)[0]
+
+
+def read_mixed(path: str | os.PathLike[str]) -> tuple[Signal, Faults]:
+    """The same, and which channels weren't taken and why: silent ones, and all but one that cancel others."""
+    mixed, parts = [], []
+    sample_rate = SAMPLE_RATE
     for block, rate in read_blocks(path):
-        sample_rate = rate
         mixed.append(block.mean(axis=1))
+        parts += [moments(block)] if block.shape[1] > 1 else []
+        sample_rate = rate
+    places, faults = judge(join(parts)) if parts else ([0], {})
+    if faults:
+        mixed = [block[:, places].mean(axis=1) for block, _ in read_blocks(path)]
     signal = resample(np.concatenate(mixed), sample_rate)
     if len(signal) == 0:
         raise AudioError(f"{path} is shorter than one sample at {SAMPLE_RATE} Hz")
-    return signal
+    return signal, faults
 
 
 def decode(path: str | os.PathLike[str]) -> tuple[Signal, int]:

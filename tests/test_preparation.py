@@ -258,6 +258,23 @@ def test_a_copy_stands_in_for_a_take_that_can_not_be_read(tmp_path: Path) -> Non
     )
 
 
+def test_channels_that_cancel_or_are_silent_are_left_out_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    voice = tone(SAMPLE_RATE, 0.5)
+    (tmp_path / "tree/sad").mkdir(parents=True)
+    for name, right in (("a", -voice), ("b", 0 * voice), ("c", voice)):
+        soundfile.write(tmp_path / f"tree/sad/{name}.wav", np.stack([voice, right], axis=1), SAMPLE_RATE)
+    main(PrepareOptions("folders", tmp_path / "tree", tmp_path / "a.h5", workers=1))
+    report = json.loads((tmp_path / "a.report.json").read_text())
+    assert [path for path, _ in report["store"]["channels"]] == ["sad/a.wav", "sad/b.wav"]
+    printed = capsys.readouterr().out
+    assert "sad/a.wav: its channels are in opposite phase" in printed and "channel 2 is silent" in printed
+    with Store(tmp_path / "a.h5") as store:
+        for row in range(3):
+            np.testing.assert_allclose(store.signal(row), np.rint(voice * 32_768), atol=2)
+
+
 def test_samples_beyond_full_scale_are_counted_by_recording(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -155,6 +155,9 @@ def describe_counts(total: PreparationCounts) -> list[str]:
     if total.replaced:
         lines.append(f"  {len(total.replaced)} files that can't be read, another copy in their place")
         lines += name_some(f"{copy} for {path}: {why}" for path, copy, why in sorted(total.replaced))
+    if total.channels:
+        lines.append(f"  {len(total.channels)} recordings with channels that weren't taken")
+        lines += name_some(f"{path}: {why}" for path, why in sorted(total.channels))
     if total.clipped:
         lines.append("  beyond full scale:")
         most = sorted(total.clipped, key=lambda pair: (-pair[1], pair[0]))

@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 
 from data_manifests.manifest import Utterance
-from fins.audio import HOP, SAMPLE_RATE, WINDOW, AudioError, Signal, quantise, read_audio
+from fins.audio import HOP, SAMPLE_RATE, WINDOW, AudioError, Signal, quantise, read_mixed
 from fins.data.store import Recording, Store, StoreError, join_stores, write_store
 from fins.processes import end_with_parent
 from fins.runs import library_versions, locked, read_json, write_json
@@ -65,6 +65,7 @@ class PreparationCounts:
     n_clipped_samples: int = 0  # beyond full scale
     unreadable: list[tuple[str, str]] = field(default_factory=list)  # path, why
     replaced: list[tuple[str, str, str]] = field(default_factory=list)  # path, the copy in its place, why
+    channels: list[tuple[str, str]] = field(default_factory=list)  # path, which weren't taken and why
     clipped: list[tuple[str, int]] = field(default_factory=list)  # path, samples beyond full scale
 
     def add(self, other: PreparationCounts) -> None:
@@ -166,12 +167,13 @@ def _group(utterances: Sequence[Utterance], root: Path) -> list[list[Utterance]]
     return groups
 
 
-Reader = Callable[[Path], tuple[Signal, str]]
+Reader = Callable[[Path], tuple[Signal, str, str]]
 
 
-def read_file(path: Path) -> tuple[Signal, str]:
-    """(n_samples,) at 22,050 Hz, and the file's checksum."""
-    return read_audio(path), hashlib.sha256(path.read_bytes()).hexdigest()
+def read_file(path: Path) -> tuple[Signal, str, str]:
+    """(n_samples,) at 22,050 Hz, the file's checksum, and which of its channels weren't taken and why."""
+    signal, faults = read_mixed(path)
+    return signal, hashlib.sha256(path.read_bytes()).hexdigest(), "; ".join(faults.values())
 
 
 def cut_segment(signal: Signal, start: float, end: float, path: Path) -> Signal:
@@ -195,12 +197,9 @@ def load_recordings(
     counts: PreparationCounts,
     read: Reader = read_file,
 ) -> list[Recording]:
-    """The utterance and its augmented copies, ready to be stored; what was changed goes to the counts.
-
-    read : from a path to its signal and checksum
-    """
+    """The utterance and its augmented copies, ready to be stored; what was changed goes to the counts."""
     path = root / utterance.file
-    signal, sha256 = read(path)
+    signal, sha256, fault = read(path)
     if utterance.segment:
         signal = cut_segment(signal, *utterance.segment, path)
         sha256 = hashlib.sha256(f"{sha256} {utterance.segment}".encode()).hexdigest()
@@ -208,9 +207,12 @@ def load_recordings(
         start, stop = preparation.clip
         if len(signal) <= round(start * SAMPLE_RATE):
             raise AudioError(f"{path} ends before the clip starts, at {start:g} s")
-        counts.n_cut += len(signal) > round(start * SAMPLE_RATE) + round((stop - start) * SAMPLE_RATE)
-        counts.n_padded += len(signal) < round(start * SAMPLE_RATE) + round((stop - start) * SAMPLE_RATE)
+        n_wanted = round(start * SAMPLE_RATE) + round((stop - start) * SAMPLE_RATE)
+        counts.n_cut += len(signal) > n_wanted
+        counts.n_padded += len(signal) < n_wanted
         signal = cut_clip(signal, start, stop)
+    if fault:
+        counts.channels.append((utterance.path, fault))
     versions = {utterance: signal}
     if preparation.augment == "paper" and utterance.part not in ("validation", "test"):
         for name, copy in paper_augmentations(signal, utterance.id, preparation.seed).items():
