@@ -14,13 +14,27 @@ EMODB_EMOTIONS = {
 }
 
 
+OTHER_SIGNALS = ("laryng", "lary", "egg", "glott")  # how folders and files of the larynx's signal are called
+
+
 def parse_emodb(path: PurePosixPath) -> ParsedName | None:
-    """`03a01Fa`: speaker, text, emotion (the initial of the German word), version."""
+    """`03a01Fa`: speaker, text, emotion (the initial of the German word), version.
+
+    EmoDB 2.0 has the larynx's signal beside the speech, under the same names in a folder of its own.
+    """
     name = EMODB_NAME.fullmatch(path.stem)
     if not name:
         return None
     speaker, text, emotion, _ = name.groups()
-    return ParsedName(id=path.stem, speaker=speaker, label=EMODB_EMOTIONS[emotion], sentence=text)
+    larynx = any(folder.lower().startswith(OTHER_SIGNALS) for folder in path.parts[:-1])
+    return ParsedName(
+        id=path.stem,
+        speaker=speaker,
+        label=EMODB_EMOTIONS[emotion],
+        sentence=text,
+        second=bool(path.parts[:-1]) and "wav" not in map(str.lower, path.parts[:-1]),
+        drop="a laryngogram, not the speech" if larynx else "",
+    )
 
 
 CORPUS = Corpus("03a01Fa.wav", parse_emodb)

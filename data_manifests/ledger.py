@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
 
@@ -47,6 +47,8 @@ class Listing:
     missing : paths of the manifest that are not on disk, sorted
     expected : rows of the manifest; 0 where the corpus has none
     duplicates : groups of byte-identical files of the corpus, used or not, each sorted
+    copies : id → other files of the same take, which stand in for one that can't be read
+    remarks : what else a person has to know
     """
 
     corpus: str
@@ -58,6 +60,8 @@ class Listing:
     missing: tuple[str, ...] = ()
     expected: int = 0
     duplicates: tuple[tuple[str, ...], ...] = ()
+    copies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         kept = Counter((row.path, row.emotion) for row in self.ledger if row.action != "dropped")
@@ -87,6 +91,8 @@ class Listing:
             f"  {len(self.ledger)} files found, {len(self.utterances)} utterances, {n_speakers} speakers",
             *(f"  {line}" for line in describe_actions(self.ledger)),
             f"  emotions: {counts}",
+            *self._describe_parts(),
+            *(f"  {line}" for line in self.remarks),
             *self._describe_labels(set(emotions)),
             *self._describe_duplicates(),
         ]
@@ -102,6 +108,34 @@ class Listing:
             *(f"  missing: {line}" for line in describe_missing(self.missing, rows)),
         ]
 
+    def _describe_parts(self) -> list[str]:
+        parts = Counter(utterance.part or "without one" for utterance in self.utterances)
+        if set(parts) == {"without one"}:
+            return []
+        counts = ", ".join(f"{part} {count}" for part, count in parts.items())
+        return [f"  parts of its own: {counts}; they count with --protocol own alone"]
+
+    def with_copies(self, replaced: Iterable[Sequence[str]]) -> Listing:
+        """The same, after some files couldn't be read and copies stood in for them.
+
+        replaced : (path, path of the copy, why) of each
+        """
+        pairs = [tuple(one) for one in replaced]
+        copy_of = {path: copy for path, copy, _ in pairs}
+        origin_of = {copy: path for path, copy, _ in pairs}
+        why = {path: reason for path, _, reason in pairs}
+        row_of = {row.path: row for row in self.ledger}
+        rows = []
+        for row in self.ledger:
+            if row.path in copy_of:
+                rows.append(LedgerRow(row.path, row.label, "", "dropped", f"can't be read: {why[row.path]}"))
+            elif first := origin_of.get(row.path):
+                rows.append(replace(row_of[first], path=row.path, reason=f"in place of a copy: {first}"))
+            else:
+                rows.append(row)
+        utterances = [replace(one, path=copy_of.get(one.path, one.path)) for one in self.utterances]
+        return replace(self, utterances=tuple(utterances), ledger=tuple(rows))
+
     def _describe_labels(self, present: set[str]) -> list[str]:
         lines = []
         absent = [label for label in self.labels if label not in present]
@@ -115,7 +149,7 @@ class Listing:
         emotion = {row.path: row.emotion or "dropped" for row in self.ledger}
         lines = []
         for group in self.duplicates[:LISTED]:
-            emotions = [emotion[path] for path in group]
+            emotions = [emotion.get(path, "in stretches") for path in group]
             differ = f" (labelled {', '.join(emotions)})" if len(set(emotions)) > 1 else ""
             lines.append(f"  byte-identical: {' = '.join(group)}{differ}")
         if len(self.duplicates) > LISTED:

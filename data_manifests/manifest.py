@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -14,6 +15,7 @@ COLUMNS = (
 )
 FOLDER = resources.files("data_manifests")
 FOLDS = "folds.csv"
+SEGMENT = re.compile(r"(.+)#t=(\d+(?:\.\d+)?),(\d+(?:\.\d+)?)?")
 # Corpora of which it is known what should be there: x.csv is the manifest of the corpus x.
 MANIFESTS = tuple(
     sorted(
@@ -29,7 +31,8 @@ class Utterance:
     """One row of a manifest: which file, who speaks, how and what.
 
     id : unique within its corpus, the same whatever the file's ending or the folders' spelling
-    path : relative to the corpus's root, with forward slashes, as it is on disk
+    path : relative to the corpus's root, with forward slashes, as it is on disk; of a stretch of a file with
+        its seconds behind it, as in `a.wav#t=1.5,3`
     corpus, speaker, sentence : labels of the corpus; a speaker is unique within a corpus
     emotion : one of the labels with which the corpus was read
     intensity : the corpus's own word, or empty
@@ -46,6 +49,32 @@ class Utterance:
     intensity: str = ""
     part: str = ""
     augmented_from: str = ""
+
+    @property
+    def file(self) -> str:
+        """The path of the file, without a stretch."""
+        return split_segment(self.path)[0]
+
+    @property
+    def segment(self) -> tuple[float, float] | None:
+        """Seconds (start, end) in the file, which may end at infinity; None for all of it."""
+        return split_segment(self.path)[1]
+
+
+def segment_path(path: str, start: float | None, end: float | None) -> str:
+    """The path of a stretch of a file, in seconds; of all of it where neither end is given."""
+    if start is None and end is None:
+        return path
+    first, last = ("" if time is None else f"{time:.6f}".rstrip("0").rstrip(".") for time in (start, end))
+    return f"{path}#t={first or '0'},{last}"
+
+
+def split_segment(path: str) -> tuple[str, tuple[float, float] | None]:
+    """A path without its stretch, and the stretch."""
+    parts = SEGMENT.fullmatch(path)
+    if parts is None:
+        return path, None
+    return parts[1], (float(parts[2]), float(parts[3] or "inf"))
 
 
 def read_manifest(name: str) -> list[dict[str, str]]:

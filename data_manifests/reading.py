@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from data_manifests.endings import is_audio, is_convertible, is_lossless
 from data_manifests.labels import Action, normalise
 from data_manifests.ledger import LedgerRow, Listing, explain_labels
-from data_manifests.manifest import MANIFESTS, Utterance, read_manifest
+from data_manifests.manifest import MANIFESTS, Utterance, read_manifest, split_segment
 
-ENDINGS = (".wav", ".flac", ".ogg", ".mp3")
 PARTS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("validation", "valid", "val", "dev", "development", "evaluation"), "validation"),
@@ -32,6 +32,7 @@ class ParsedName:
     note : what is odd about a file that can be used, or empty
     here : false where the file is named but not on disk
     unknown : words that could be its label, where the corpus finds that none of them is
+    second : of several files of one take, whether one of another place is the better one
     """
 
     id: str = ""
@@ -44,6 +45,7 @@ class ParsedName:
     note: str = ""
     here: bool = True
     unknown: tuple[str, ...] = ()
+    second: bool = False
 
 
 Named = list[tuple[str, ParsedName]]  # every file's path, relative to the root, and what its name says
@@ -59,12 +61,14 @@ class Corpus:
     parse : from a path relative to the root to what it says; None where the name is not one of the corpus's
     read : instead, where a path alone doesn't say all: from the root to every file
     is_table : the root is a table of files, not a folder; its rows are the manifest
+    describe : what else a person has to know of the root, in lines
     """
 
     example: str
     parse: Parser | None = None
     read: Callable[[Path, Resolver], Named] | None = None
     is_table: bool = False
+    describe: Callable[[Path], tuple[str, ...]] | None = None
 
     def __post_init__(self) -> None:
         if (self.parse is None) == (self.read is None):
@@ -87,6 +91,9 @@ def parse_file(path: str, root: Path, parse: Parser) -> ParsedName:
     """What a path says, or the reason why it says nothing."""
     pure = PurePosixPath(path)
     # Some systems leave hidden `._name.wav` beside each file: an audio ending, no audio.
+    if is_convertible(path):
+        ending = pure.suffix.lower()[1:]
+        return ParsedName(drop=f"{ending} isn't decoded here, ffmpeg -i clip.{ending} clip.wav converts it")
     if not is_audio(path):
         return ParsedName(drop="not audio")
     if any(folder.startswith(".") for folder in pure.parts):
@@ -96,12 +103,6 @@ def parse_file(path: str, root: Path, parse: Parser) -> ParsedName:
     if not (root / path).is_file():
         return ParsedName(drop="a link to nothing", here=False)
     return parse(pure) or ParsedName(drop="not a name of this corpus")
-
-
-def is_audio(path: str) -> bool:
-    """By its name: a known ending in any case, and not hidden."""
-    name = PurePosixPath(path).name
-    return name.lower().endswith(ENDINGS) and not name.startswith(".")
 
 
 def files_under(root: Path) -> list[str]:
@@ -138,6 +139,7 @@ def list_files(name: str, corpus: Corpus, root: Path, labels: tuple[str, ...], r
     check_root(name, corpus, root)
     names = corpus.names(root, resolver)
     manifest = read_manifest(name) if name in MANIFESTS else []
+    remarks = corpus.describe(root) if corpus.describe else ()
     ledger, utterances, unknown = sort_files(name, names, {row["id"] for row in manifest}, resolver)
     if len(ledger) != len(names) or (len({path for path, _ in names}) != len(names) and not corpus.is_table):
         raise RuntimeError(f"{len(names)} files of {name} became {len(ledger)} ledger rows")
@@ -161,7 +163,11 @@ def list_files(name: str, corpus: Corpus, root: Path, labels: tuple[str, ...], r
         unknown=unknown,
         missing=tuple(sorted(missing)),
         expected=len(names) if corpus.is_table else len(manifest),
-        duplicates=find_duplicates(root, [path for path, parsed in names if parsed.here and parsed.id]),
+        duplicates=find_duplicates(
+            root, [split_segment(path)[0] for path, parsed in names if parsed.here and parsed.id]
+        ),
+        copies=copies_of(names, utterances),
+        remarks=remarks,
     )
 
 
@@ -187,7 +193,7 @@ def sort_files(
     ledger: list[LedgerRow] = []
     utterances: list[Utterance] = []
     unknown: list[str] = []
-    first: dict[str, str] = {}  # id to the path that has it
+    best = choose_copies(names, resolver)
     for path, parsed in names:
         label, action = resolver(parsed.label)
         drop = parsed.drop
@@ -195,12 +201,11 @@ def sort_files(
         if not drop and not label:
             drop = f"{parsed.label} is none of the labels"
             unknown.append(parsed.label)
-        if not drop and parsed.id in first:
-            drop = f"same clip as another file: {first[parsed.id]}"
+        if not drop and best[parsed.id] != path:
+            drop = f"same clip as another file: {best[parsed.id]}"
         if drop:
             ledger.append(LedgerRow(path, parsed.label, "", "dropped", drop))
             continue
-        first[parsed.id] = path
         strange = "not in the manifest" if known and parsed.id not in known else ""
         ledger.append(LedgerRow(path, parsed.label, label, action, strange or parsed.note))
         utterances.append(
@@ -216,6 +221,30 @@ def sort_files(
             )
         )
     return ledger, utterances, count_words(unknown)
+
+
+def choose_copies(names: Named, resolver: Resolver) -> dict[str, str]:
+    """Id → the path that is used where several files are one take: the first by `by_worth`."""
+    best: dict[str, str] = {}
+    for path, parsed in by_worth(names):
+        if not parsed.drop and resolver(parsed.label)[0]:
+            best.setdefault(parsed.id, path)
+    return best
+
+
+def by_worth(names: Named) -> Named:
+    """Files where the corpus has its speech before others, lossless before lossy, then by path."""
+    return sorted(names, key=lambda pair: (pair[1].second, not is_lossless(pair[0]), pair[0]))
+
+
+def copies_of(names: Named, utterances: Iterable[Utterance]) -> dict[str, tuple[str, ...]]:
+    """Id → paths of the other files that are the same take, in the order in which they stand in for it."""
+    used = {utterance.id: utterance.path for utterance in utterances}
+    others: dict[str, list[str]] = defaultdict(list)
+    for path, parsed in by_worth(names):
+        if not parsed.drop and used.get(parsed.id, path) != path:
+            others[parsed.id].append(path)
+    return {name: tuple(paths) for name, paths in others.items()}
 
 
 def count_words(words: Iterable[str]) -> dict[str, int]:

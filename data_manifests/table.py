@@ -1,52 +1,87 @@
-"""A CSV of one's own, with a row for each recording."""
+"""A CSV of one's own, with a row for each recording or for each stretch of one."""
 
 from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Mapping
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 
-from data_manifests.reading import PARTS, Corpus, Named, ParsedName, Resolver, is_audio
+from data_manifests.endings import how_to_convert, is_audio, is_convertible
+from data_manifests.manifest import segment_path
+from data_manifests.reading import PARTS, Corpus, Named, ParsedName, Resolver
+
+COLUMNS = ("path", "emotion", "id", "speaker", "sentence", "intensity", "part", "start", "end")
+ALSO = {"file": "path"}  # as audformat and nkululeko call it
+TIME = re.compile(r"(?:(\d+) days? )?(?:(?:(\d+):)?(\d+):)?(\d+(?:[.,]\d*)?)")
+Rows = list[tuple[int, list[str]]]  # the number of the line, and its cells
 
 
 def read_table(table: Path, resolver: Resolver) -> Named:
-    """Rows of a CSV file with columns path, emotion and optionally id, speaker, sentence, intensity, part.
+    """Rows of a CSV file with columns path (or file), emotion and optionally id, speaker, sentence,
+    intensity, part, start, end; capitals in their names don't matter, and semicolons or tabs may divide them.
 
-    Paths are relative to the CSV's folder. A row that can't be used is dropped with its line number.
-    Raises ValueError where the file is no such table.
+    Paths are relative to the CSV's folder, or absolute and inside it. start and end, in seconds or as
+    audformat writes times, make a row an utterance of its own. A row that can't be used is dropped with its
+    line number, and so are all rows of a recording that has two labels.
+    Raises ValueError where the file is no such table, or names a column twice.
     """
+    header, rows = read_rows(table)
+    columns = [ALSO.get(name, name) if ALSO.get(name) not in header else name for name in header]
+    if lacking := [column for column in ("path", "emotion") if column not in columns]:
+        raise ValueError(
+            f"{table} lacks the columns {', '.join(lacking)}: its first line must name path and emotion, "
+            f"and names {', '.join(header) or 'nothing'}"
+        )
+    names = []
+    for line, row in rows:
+        cells = {
+            column: cell.strip() for column, cell in zip_longest(columns, row[: len(columns)], fillvalue="")
+        }
+        path, parsed = read_row(line, cells, table, resolver)
+        if len(row) > len(columns):
+            drop = f"more cells than columns, texts with commas need quotes: line {line}"
+            parsed = replace(parsed, drop=parsed.drop or drop)
+        names.append((path, parsed))
+    lines = [line for line, _ in rows]
+    return sorted(drop_contradictions(names, lines, resolver), key=lambda pair: pair[0])
+
+
+def read_rows(table: Path) -> tuple[list[str], Rows]:
+    """Names of the columns, in lower case, and the rows; ValueError for what can't be read as a table."""
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            rows = [(reader.line_num, row) for row in reader]
-            columns = reader.fieldnames or []
+            first = file.readline()
+            marks = [mark for mark in (",", ";", "\t") if mark in first]
+            file.seek(0)
+            reader = csv.reader(file, delimiter=marks[0] if marks else ",", strict=True)
+            header = [name.strip().lower() for name in next(reader, [])]
+            rows = [(reader.line_num, cells) for cells in reader if cells]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(
             f"{table} can't be read as CSV ({error}): save it as comma-separated UTF-8"
         ) from error
-    if lacking := [column for column in ("path", "emotion") if column not in columns]:
-        raise ValueError(
-            f"{table} lacks the columns {', '.join(lacking)}: its first line must name path and emotion, "
-            f"and names {', '.join(columns) or 'nothing'}"
-        )
-    names = []
-    for line, row in rows:
-        cells = {column: (row.get(column) or "").strip() for column in columns}
-        path, parsed = read_row(line, cells, table, resolver)
-        if None in row:
-            drop = f"more cells than columns, texts with commas need quotes: line {line}"
-            parsed = replace(parsed, drop=parsed.drop or drop)
-        names.append((path, parsed))
-    return sorted(names, key=lambda pair: pair[0])
+    if double := sorted({name for name in header if name and header.count(name) > 1}):
+        raise ValueError(f"{table} has several columns called {', '.join(double)}: leave one of each")
+    return header, rows
+
+
+def describe_table(table: Path) -> tuple[str, ...]:
+    """Which of its columns aren't used, in lines for a person."""
+    others = [column for column in read_rows(table)[0] if column and column not in (*COLUMNS, *ALSO)]
+    return (f"columns that aren't used: {', '.join(others)}",) if others else ()
 
 
 def read_row(line: int, row: Mapping[str, str], table: Path, resolver: Resolver) -> tuple[str, ParsedName]:
     """Path of one row, and what it says; `line` is the row's number in the file, counting the header."""
-    path = PurePosixPath(os.path.normpath(row["path"])).as_posix() if row["path"] else ""
+    path = relative_path(row["path"], table.parent)
     part = row.get("part", "")
-    here = not path or (table.parent / path).is_file()
+    here = not path or _is_file(table.parent / path)
+    start, end = (read_time(row.get(column, "")) for column in ("start", "end"))
     drop, unknown = "", ""
     if not path:
         drop = f"no path: line {line}"
@@ -54,14 +89,20 @@ def read_row(line: int, row: Mapping[str, str], table: Path, resolver: Resolver)
         drop = f"outside the folder of the table: line {line} has {path}"
     elif not here:
         drop = f"not on disk: line {line} has {path}"
+    elif is_convertible(path):
+        drop = f"{PurePosixPath(path).suffix[1:]} isn't decoded here: line {line}, {how_to_convert(path)}"
     elif not is_audio(path):
         drop = f"not audio: line {line} has {path}"
     elif not resolver(row["emotion"])[0]:
         drop, unknown = f"unknown emotion {row['emotion']!r}: line {line}", row["emotion"]
     elif part and part.lower() not in PARTS:
         drop = f"unknown part {part!r}: line {line}"
+    elif start == -1 or end == -1 or (end is not None and end <= (start or 0)):
+        drop = f"start and end are no stretch of seconds: line {line}"
+    else:
+        path = segment_path(path, start, end)
     return path, ParsedName(
-        id=row.get("id") or PurePosixPath(path).with_suffix("").as_posix() if path else "",
+        id=row.get("id") or stem_of(path),
         speaker=row.get("speaker") or "unknown",
         label=row["emotion"],
         sentence=row.get("sentence", ""),
@@ -73,4 +114,60 @@ def read_row(line: int, row: Mapping[str, str], table: Path, resolver: Resolver)
     )
 
 
-CORPUS = Corpus("a line such as clips/001.wav,angry", read=read_table, is_table=True)
+def relative_path(text: str, folder: Path) -> str:
+    """A path as the ledger has it, relative to the table's folder where it lies in it; empty for none."""
+    if "\\" in text and not _is_file(folder / text):
+        text = text.replace("\\", "/")  # as Windows writes it
+    if os.path.isabs(text):
+        for root, inside in ((folder.absolute(), text), (folder.resolve(), os.path.realpath(text))):
+            relative = os.path.relpath(inside, root)
+            if not relative.startswith(".."):
+                text = relative
+                break
+    return PurePosixPath(os.path.normpath(text)).as_posix() if text else ""
+
+
+def stem_of(path: str) -> str:
+    """The path without its ending; with its stretch, if it has one."""
+    file, mark, stretch = path.partition("#t=")
+    pure = PurePosixPath(file)
+    return (pure.with_suffix("").as_posix() if pure.name else file) + mark + stretch
+
+
+def read_time(text: str) -> float | None:
+    """Seconds; None if none are given, -1 for what is no time. Audformat writes `0 days 00:00:01.5`."""
+    if text.lower() in ("", "nat", "nan"):
+        return None
+    parts = TIME.fullmatch(text)
+    if parts is None:
+        return -1
+    days, hours, minutes = (int(part or 0) for part in parts.groups()[:3])
+    return ((days * 24 + hours) * 60 + minutes) * 60 + float(parts[4].replace(",", "."))
+
+
+def drop_contradictions(names: Named, lines: Sequence[int], resolver: Resolver) -> Named:
+    """The rows, where those that give one recording two labels are dropped, and later ones that repeat it."""
+    rows_of: dict[str, list[int]] = defaultdict(list)
+    for place, (path, parsed) in enumerate(names):
+        if not parsed.drop:
+            rows_of[path].append(place)
+    judged = list(names)
+    for path, places in rows_of.items():
+        labels = [resolver(names[place][1].label)[0] for place in places]
+        drop = f"same clip as another file: {path}"
+        if len(set(labels)) > 1:
+            words = [f"{label} (line {lines[place]})" for label, place in zip(labels, places, strict=True)]
+            drop = f"several labels for one recording: {path} is {' and '.join(words)}"
+        for place in places[len(set(labels)) == 1 :]:
+            judged[place] = path, replace(names[place][1], drop=drop)
+    return judged
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that no file can have
+        return False
+
+
+CORPUS = Corpus("a line such as clips/001.wav,angry", read=read_table, is_table=True, describe=describe_table)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+from data_manifests.endings import how_to_convert, is_convertible
+from fins.channels import Faults, join, judge, moments
+from fins.containers import Contents, MendedFile, look_inside, name_format
 
 if TYPE_CHECKING:
     from soundfile import SoundFile
@@ -20,7 +23,14 @@ WINDOW = 2_048  # samples, 92.9 ms
 HOP = 512  # samples, 23.2 ms: neighbours overlap by three quarters
 FULL_SCALE = 32_768  # of int16: amplitude 1
 RATES = (8_000, 192_000)  # Hz, the lowest and the highest that are read
+LOUDEST = 16.0  # amplitude from which on floating numbers can't be meant as amplitudes
 TRUNCATED = "{} is truncated: it holds less than its header says; copy it again"
+NO_SOUND = {  # how files start that stand in the place of a recording
+    b"version https://git-lfs": "is a pointer of git-lfs, not the recording: run git lfs pull there",
+    b"/annex/objects": "is a pointer of git-annex, not the recording: run git annex get there",
+    b"<!doctype html": "is a web page, not a recording: download it again",
+    b"<html": "is a web page, not a recording: download it again",
+}
 
 Signal = NDArray[np.float32]
 
@@ -32,17 +42,32 @@ class AudioError(ValueError):
 def read_audio(path: str | os.PathLike[str]) -> Signal:
     """Decode a file, mix its channels down and resample it.
 
-    path : wav, flac, ogg or mp3; any number of channels; 8- to 32-bit or float; 8 to 192 kHz
+    path : a file with one of the endings `data_manifests.endings.READ`; any number of channels; 8- to 32-bit,
+        float, or a telephone codec; 8 to 192 kHz
     returns : (n_samples,) float32, mono at 22,050 Hz, amplitude about [-1, 1]
 
     Raises AudioError if the file is missing, empty, truncated, no audio, of zero length, outside 8 to
-    192 kHz, or holds samples that are no finite numbers.
+    192 kHz, holds samples that are no finite numbers or far beyond full scale, or more or fewer samples than
+    its header and its decoder say. What is wrong is told in one sentence, with what to do.
     """
-    samples, sample_rate = decode(path)
-    signal = resample(samples.mean(axis=1), sample_rate)
+    return read_mixed(path)[0]
+
+
+def read_mixed(path: str | os.PathLike[str]) -> tuple[Signal, Faults]:
+    """The same, and which channels weren't taken and why: silent ones, and all but one that cancel others."""
+    mixed, parts = [], []
+    sample_rate = SAMPLE_RATE
+    for block, rate in read_blocks(path):
+        mixed.append(block.mean(axis=1))
+        parts += [moments(block)] if block.shape[1] > 1 else []
+        sample_rate = rate
+    places, faults = judge(join(parts)) if parts else ([0], {})
+    if faults:
+        mixed = [block[:, places].mean(axis=1) for block, _ in read_blocks(path)]
+    signal = resample(np.concatenate(mixed), sample_rate)
     if len(signal) == 0:
         raise AudioError(f"{path} is shorter than one sample at {SAMPLE_RATE} Hz")
-    return signal
+    return signal, faults
 
 
 def decode(path: str | os.PathLike[str]) -> tuple[Signal, int]:
@@ -50,17 +75,8 @@ def decode(path: str | os.PathLike[str]) -> tuple[Signal, int]:
 
     returns : (n_samples, n_channels) float32 with full scale at 1, and the sample rate in Hz
     """
-    path = Path(path)
-    try:
-        with open_audio(path) as file:
-            promised, sample_rate = file.frames, file.samplerate
-            samples = file.read(dtype="float32", always_2d=True)
-    except (ValueError, MemoryError) as error:  # of a stream, or damaged: more samples than there can be
-        if isinstance(error, AudioError):
-            raise
-        raise AudioError(f"{path} doesn't say how long it is, or says too much: write it again") from error
-    _check_samples(path, samples, promised, len(samples))
-    return samples, sample_rate
+    blocks = list(read_blocks(path))
+    return np.concatenate([block for block, _ in blocks]), blocks[0][1]
 
 
 def read_blocks(path: str | os.PathLike[str], seconds: float = 10.0) -> Iterator[tuple[Signal, int]]:
@@ -70,65 +86,90 @@ def read_blocks(path: str | os.PathLike[str], seconds: float = 10.0) -> Iterator
     Raises AudioError as `decode` does; for what is wrong further on, once that is reached.
     """
     path = Path(path)
-    with open_audio(path) as file:
+    contents = check_contents(path)
+    with open_audio(path, contents) as file:
         n_read = 0
         while len(block := file.read(round(seconds * file.samplerate), dtype="float32", always_2d=True)):
             n_read += len(block)
-            _check_samples(path, block, 0, n_read)
+            _check_samples(path, block)
             yield block, file.samplerate
-        _check_samples(path, block, file.frames, n_read)
+        if contents.n_samples is None and n_read < file.frames and file.seekable():
+            raise AudioError(TRUNCATED.format(path))
+    if n_read == 0:
+        raise AudioError(f"{path} has a header and no samples")
+    if contents.n_samples is not None and abs(n_read - contents.n_samples) > contents.tolerance:
+        raise AudioError(
+            f"{path} holds {contents.n_samples:,} samples and {n_read:,} can be decoded: convert it, "
+            f"{how_to_convert(path)}"
+        )
 
 
-@contextmanager
-def open_audio(path: Path) -> Iterator[SoundFile]:
-    """A file as soundfile opens it; AudioError if it is missing, empty, no audio, cut short or at a rate that
-    isn't read, and for what libsndfile says while it is open."""
-    import soundfile
-
+def check_contents(path: Path) -> Contents:
+    """What a file holds, counted without decoding it; AudioError if it is missing, empty, or not whole."""
     if not path.is_file():
         raise AudioError(f"{path} is missing: check the path")
     if path.stat().st_size == 0:
         raise AudioError(f"{path} is empty (0 bytes): copy it again from its source")
-    try:
-        with soundfile.SoundFile(path) as file:
-            if not RATES[0] <= file.samplerate <= RATES[1]:
-                raise AudioError(
-                    f"{path} has a sample rate of {file.samplerate} Hz: 8 to 192 kHz can be read"
-                )
-            if _is_cut_short(path, file.extra_info):
-                raise AudioError(TRUNCATED.format(path))
-            yield file
-    except soundfile.LibsndfileError as error:
-        raise AudioError(f"{path} is truncated or no audio ({error.error_string})") from error
-
-
-def _check_samples(path: Path, samples: Signal, promised: int, n_read: int) -> None:
-    """AudioError for fewer samples than promised, none, or some that are no finite numbers."""
-    if n_read < promised:
+    contents = look_inside(path)
+    if contents.fault == "truncated":
         raise AudioError(TRUNCATED.format(path))
-    if n_read == 0:
-        raise AudioError(f"{path} has a header and no samples")
+    if contents.fault:
+        advice = contents.advice or f"convert it, {how_to_convert(path)}"
+        raise AudioError(f"{path} {contents.fault}: {advice}")
+    return contents
+
+
+@contextmanager
+def open_audio(path: Path, contents: Contents | None = None) -> Iterator[SoundFile]:
+    """A file as soundfile opens it; AudioError if it is missing, empty, no audio, cut short or at a rate that
+    isn't read, and for what libsndfile says while it is open.
+
+    contents : as `check_contents` gives them, to be made here by default
+    """
+    import soundfile
+
+    contents = contents or check_contents(path)
+    with path.open("rb") as raw:
+        size = path.stat().st_size
+        source = MendedFile(raw, size, contents.header, contents.start) if contents.is_mended else raw
+        try:
+            with soundfile.SoundFile(source) as file:
+                if not RATES[0] <= file.samplerate <= RATES[1]:
+                    raise AudioError(
+                        f"{path} has a sample rate of {file.samplerate} Hz: 8 to 192 kHz can be read"
+                    )
+                yield file
+        except soundfile.LibsndfileError as error:
+            raise AudioError(explain_unreadable(path, contents, error.error_string)) from error
+
+
+def explain_unreadable(path: Path, contents: Contents, error: str) -> str:
+    """Why libsndfile can't read a file, in one sentence that says what to do."""
+    with path.open("rb") as file:
+        head = file.read(64)
+    for start, sentence in NO_SOUND.items():
+        if head.lstrip().lower().startswith(start):
+            return f"{path} {sentence}"
+    what = name_format(path)
+    if not what and contents.codec:
+        what = f"a {contents.form} with the codec {contents.codec}"
+    if not what and is_convertible(str(path)):
+        what = f"called {path.suffix}"
+    if what:
+        return f"{path} is {what}, which isn't decoded here: convert it, {how_to_convert(path)}"
+    return f"{path} is truncated or no audio ({error})"
+
+
+def _check_samples(path: Path, samples: Signal) -> None:
+    """AudioError for samples that are no finite numbers, or none that can be meant as amplitudes."""
     if not np.isfinite(samples).all():
         raise AudioError(f"{path} holds samples that are NaN or infinite")
-
-
-def _is_cut_short(path: Path, log: str) -> bool:
-    """Whether a wav or ogg ends early; libsndfile reads both without an error.
-
-    A wav's log then tells its data chunk's size beside what there is (all ones: a stream of unknown
-    length, which is no fault); a whole ogg ends on a page that is flagged as its last (RFC 3533, section 6).
-    """
-    data = re.search(r"^\s*(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", log, re.MULTILINE)
-    if data:
-        stated, present = int(data[1]), int(data[2])
-        return present < stated < 0xFFFFFFF0
-    with path.open("rb") as file:
-        if file.read(4) != b"OggS":
-            return False
-        file.seek(max(0, path.stat().st_size - 65_307))  # the largest page
-        tail = file.read()
-    page = tail.rfind(b"OggS")
-    return page < 0 or len(tail) < page + 6 or not tail[page + 5] & 4
+    loudest = float(np.abs(samples).max())
+    if loudest > LOUDEST:
+        raise AudioError(
+            f"{path} holds samples up to {loudest:g}, where full scale is 1: divide them by their full scale "
+            "(32,768 for 16 bits), and mend single ones that are no sound"
+        )
 
 
 def resample(signal: Signal, sample_rate: int) -> Signal:

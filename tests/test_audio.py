@@ -173,13 +173,11 @@ def test_what_is_no_signal_is_refused(shape: tuple[int, ...]) -> None:
         cut_windows(np.zeros(shape, np.float32))
 
 
-@pytest.mark.parametrize("total", [0, 2**36 - 1])
-def test_a_flac_without_a_length_that_can_be_meant_is_refused(tmp_path: Path, total: int) -> None:
-    """A stream that was written into a pipe has a total of 0 samples; a damaged one has any."""
+def test_a_flac_that_states_more_than_it_holds_is_refused(tmp_path: Path) -> None:
     content = bytearray(whole_file(tmp_path / "a.flac", "flac"))
-    content[21] = content[21] & 0xF0 | total >> 32  # the last 36 of 64 bits behind rate, channels and depth
-    content[22:26] = (total & 0xFFFFFFFF).to_bytes(4, "big")
+    content[21] |= 0x0F  # the last 36 of 64 bits behind rate, channels and depth
+    content[22:26] = b"\xff" * 4
     (tmp_path / "a.flac").write_bytes(content)
-    with pytest.raises(AudioError, match=r"says too much|truncated") as caught:
+    with pytest.raises(AudioError, match="truncated") as caught:
         read_audio(tmp_path / "a.flac")
     assert "\n" not in str(caught.value)

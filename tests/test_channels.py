@@ -11,9 +11,9 @@ import torch
 from conftest import make_signal
 from numpy.typing import NDArray
 
+from fins import channels
 from fins.audio import SAMPLE_RATE, quantise, read_audio
-from ser_heads.inference import channels
-from ser_heads.inference.channels import choose_channels, covariance
+from fins.channels import choose_channels, covariance
 from ser_heads.inference.files import PredictOptions, predict_files
 from ser_heads.inference.predict import predict_each
 from ser_heads.inference.sound import read_channels, read_sound

@@ -300,7 +300,7 @@ def test_csv_rows_that_cannot_be_used_are_named(tmp_path):
     write_tree(tmp_path, "1.wav", "2.wav", "3.wav", "notes.txt", "5.wav")
     table = write_table(
         tmp_path,
-        *("path,emotion,part", "1.wav,angry,", "2.wav,bored,", "sub/../1.wav,sad,", "gone.wav,sad,"),
+        *("path,emotion,part", "1.wav,angry,", "2.wav,bored,", "sub/../1.wav,angry,", "gone.wav,sad,"),
         *("../out.wav,sad,", "notes.txt,sad,", "3.wav,sad,weekend", ",sad,"),
     )
     listing = read_corpus("csv", table)
@@ -316,7 +316,7 @@ def test_csv_rows_that_cannot_be_used_are_named(tmp_path):
 
 
 def test_csv_without_its_columns_or_not_a_csv(tmp_path):
-    with pytest.raises(ValueError, match=r"lacks the columns path, emotion.*and names file;label"):
+    with pytest.raises(ValueError, match=r"lacks the columns emotion.*and names file, label"):
         read_corpus("csv", write_table(tmp_path, "file;label", "a.wav;sad"))
     (tmp_path / "table.csv").write_bytes(b"\xff\xfe\x00path")
     with pytest.raises(ValueError, match="can't be read as CSV"):
@@ -347,3 +347,118 @@ def test_a_table_whose_quotes_or_commas_go_wrong_loses_nothing(tmp_path):
     unclosed = ("path,emotion,sentence", 'a.wav,angry,"He said', "b.wav,sad,x")
     with pytest.raises(ValueError, match="can't be read as CSV"):
         read_corpus("csv", write_table(tmp_path, *unclosed))
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+@pytest.mark.parametrize("header", ["path,emotion,part", "Path,EMOTION,Part", "File, Emotion ,part"])
+def test_a_table_as_spreadsheets_write_it(tmp_path, header, mark):
+    write_tree(tmp_path, "a.wav", "b.wav")
+    rows = [line.replace(",", mark) for line in (header, "a.wav,angry,Train", "b.wav,sad,dev")]
+    listing = read_corpus("csv", write_table(tmp_path, *rows))
+    assert [(u.path, u.emotion, u.part) for u in listing.utterances] == [
+        ("a.wav", "angry", "train"),
+        ("b.wav", "sad", "validation"),
+    ]
+    assert (
+        "  parts of its own: train 1, validation 1; they count with --protocol own alone" in listing.summary()
+    )
+
+
+def test_columns_of_one_name_are_refused_and_others_are_named(tmp_path):
+    write_tree(tmp_path, "a.wav")
+    for header in ("path,emotion,emotion", "path,emotion,Emotion "):
+        with pytest.raises(ValueError, match="has several columns called emotion"):
+            read_corpus("csv", write_table(tmp_path, header, "a.wav,angry,sad"))
+    listing = read_corpus("csv", write_table(tmp_path, "path,emotion,split,age", "a.wav,angry,train,30"))
+    assert "  columns that aren't used: split, age" in listing.summary()
+
+
+def test_a_recording_with_two_labels_is_used_with_neither(tmp_path):
+    write_tree(tmp_path, "a.wav", "b.wav")
+    rows = ("path,emotion,id", "a.wav,angry,1", "b.wav,sad,2", "./a.wav,sad,3", "b.wav,sadness,4")
+    listing = read_corpus("csv", write_table(tmp_path, *rows))
+    assert [(u.id, u.path) for u in listing.utterances] == [("2", "b.wav")]
+    assert Counter(row.reason for row in listing.ledger) == {
+        "several labels for one recording: a.wav is angry (line 2) and sad (line 4)": 2,
+        "same clip as another file: b.wav": 1,
+        "": 1,
+    }
+
+
+def test_absolute_paths_inside_the_folder_and_those_of_windows_are_read(tmp_path):
+    write_tree(tmp_path, "in/clips/a.wav", "in/clips/b.wav", "out.wav")
+    rows = (
+        f"{tmp_path}/in/clips/a.wav,angry",
+        "clips\\b.wav,sad",
+        f"{tmp_path}/out.wav,sad",
+        "C:\\c.wav,sad",
+    )
+    listing = read_corpus("csv", write_table(tmp_path / "in", "path,emotion", *rows))
+    assert [u.path for u in listing.utterances] == ["clips/a.wav", "clips/b.wav"]
+    assert sorted(row.reason.partition(": line")[0] for row in listing.ledger if row.reason) == [
+        "not on disk",
+        "outside the folder of the table",
+    ]
+
+
+@pytest.mark.parametrize("path", [".", "/", "..", "x" * 300 + ".wav", "a\0b.wav"])
+def test_a_path_that_no_file_can_have_costs_its_own_row_alone(tmp_path, path):
+    write_tree(tmp_path, "a.wav")
+    listing = read_corpus("csv", write_table(tmp_path, "path,emotion", f"{path},sad", "a.wav,angry"))
+    assert [u.path for u in listing.utterances] == ["a.wav"] and len(listing.ledger) == 2
+
+
+def test_stretches_of_a_file_are_utterances_of_their_own(tmp_path):
+    write_tree(tmp_path, "a.wav", "b.wav", "c.wav")
+    rows = ("file,start,end,emotion", "a.wav,0,1.5,angry", "a.wav,1.5,,sad", "b.wav,,,happy",
+            "b.wav,0 days 00:01:02.250000,0 days 01:00:00,calm", "c.wav,2,1,sad", "c.wav,soon,later,sad",
+            "a.wav,1.50,NaT,fear", "c.wav,1,2,sad", "c.wav,1.0,2.0,sad")  # fmt: skip
+    listing = read_corpus("csv", write_table(tmp_path, *rows))
+    assert {u.id: (u.file, u.segment, u.emotion) for u in listing.utterances} == {
+        "a#t=0,1.5": ("a.wav", (0.0, 1.5), "angry"),
+        "b": ("b.wav", None, "happy"),
+        "b#t=62.25,3600": ("b.wav", (62.25, 3600.0), "calm"),
+        "c#t=1,2": ("c.wav", (1.0, 2.0), "sad"),
+    }
+    assert Counter(row.reason.partition(": ")[0] for row in listing.ledger if row.reason) == {
+        "several labels for one recording": 2,
+        "start and end are no stretch of seconds": 2,
+        "same clip as another file": 1,
+    }
+
+
+# several files of one take
+
+
+def test_the_larynx_of_emodb_is_not_its_speech(tmp_path):
+    paths = ("laryngo/03a01Wa.wav", "egg/03a01Wa.wav", "wav/03a01Wa.wav")
+    listing = read_corpus("emodb", write_tree(tmp_path, *paths))
+    assert [u.path for u in listing.utterances] == ["wav/03a01Wa.wav"]
+    assert {row.reason for row in listing.ledger} == {"", "a laryngogram, not the speech"}
+    assert listing.copies == {}
+
+
+def test_what_lies_in_emodbs_own_folder_is_its_speech(tmp_path):
+    paths = ("other/03a01Wa.wav", "wav/03a01Wa.mp3", "a/16a01Fa.wav")
+    listing = read_corpus("emodb", write_tree(tmp_path, *paths))
+    assert [u.path for u in listing.utterances] == ["wav/03a01Wa.mp3", "a/16a01Fa.wav"]
+    assert listing.copies == {"03a01Wa": ("other/03a01Wa.wav",)}
+
+
+@pytest.mark.parametrize("lossy", [".mp3", ".ogg", ".opus"])
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_of_several_copies_the_lossless_is_used(name, lossy, tmp_path):
+    good = ONE_OF_EACH[name]
+    other = good.replace(".wav", lossy)
+    listing = read_corpus(name, write_tree(tmp_path, other, good))
+    (utterance,) = listing.utterances
+    assert utterance.path == good and listing.copies == {utterance.id: (other,)}
+    assert by_path(listing)[other].reason == f"same clip as another file: {good}"
+
+
+def test_sound_that_has_to_be_converted_is_counted(tmp_path):
+    listing = read_corpus(
+        "folders", write_tree(tmp_path, "sad/a.wav", "sad/b.m4a", "sad/c.M4A", "sad/d.webm")
+    )
+    reason = "m4a isn't decoded here, ffmpeg -i clip.m4a clip.wav converts it"
+    assert f"  dropped 2: {reason} (first: sad/b.m4a)" in listing.summary()

@@ -221,6 +221,76 @@ def test_a_part_with_a_file_that_could_not_be_read_is_made_again(made: Path, tmp
     assert _finished(part) is None
 
 
+def test_stretches_of_a_file_are_stored_apart(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "long.wav", tone(SAMPLE_RATE, 3), SAMPLE_RATE)
+    rows = ("path,start,end,emotion", "long.wav,0,1,angry", "long.wav,1.25,,sad", "long.wav,2,5,sad")
+    (tmp_path / "table.csv").write_text("\n".join(rows))
+    main(PrepareOptions("csv", tmp_path / "table.csv", tmp_path / "a.h5", workers=1))
+    report = json.loads((tmp_path / "a.report.json").read_text())
+    ((path, why),) = report["store"]["unreadable"]
+    assert path == "long.wav#t=2,5" and "long.wav ends after 3.00 s" in why
+    whole = quantise(read_audio(tmp_path / "long.wav"))[0]
+    with Store(tmp_path / "a.h5") as store:
+        assert list(store.utterances["emotion"]) == ["angry", "sad"]
+        np.testing.assert_array_equal(store.signal(0), whole[:SAMPLE_RATE])
+        np.testing.assert_array_equal(store.signal(1), whole[round(1.25 * SAMPLE_RATE) :])
+        assert len(set(store.utterances["sha256"])) == 2
+
+
+def test_a_copy_stands_in_for_a_take_that_can_not_be_read(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    for emotion in ("sad", "angry"):
+        (tree / emotion).mkdir(parents=True)
+        soundfile.write(tree / f"{emotion}/a.wav", tone(SAMPLE_RATE, 0.5), SAMPLE_RATE)
+        soundfile.write(tree / f"{emotion}/a.flac", tone(SAMPLE_RATE, 0.5), SAMPLE_RATE)
+        soundfile.write(tree / f"{emotion}/a.ogg", tone(SAMPLE_RATE, 0.5), SAMPLE_RATE)
+    (tree / "sad/a.flac").write_bytes((tree / "sad/a.flac").read_bytes()[:-50])
+    main(PrepareOptions("folders", tree, tmp_path / "a.h5", workers=1))
+    with Store(tmp_path / "a.h5") as store:
+        assert list(store.utterances["path"]) == ["angry/a.flac", "sad/a.wav"]
+    report = json.loads((tmp_path / "a.report.json").read_text())
+    assert [pair[:2] for pair in report["store"]["replaced"]] == [["sad/a.flac", "sad/a.wav"]]
+    assert report["store"]["unreadable"] == [] and report["files"] == {"dropped": 4, "used": 2}
+    with (tmp_path / "a.ledger.csv").open() as file:
+        rows = {row["path"]: row for row in csv.DictReader(file)}
+    assert (
+        rows["sad/a.flac"]["reason"].startswith("can't be read: ") and rows["sad/a.wav"]["action"] == "used"
+    )
+
+
+def test_channels_that_cancel_or_are_silent_are_left_out_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    voice = tone(SAMPLE_RATE, 0.5)
+    (tmp_path / "tree/sad").mkdir(parents=True)
+    for name, right in (("a", -voice), ("b", 0 * voice), ("c", voice)):
+        soundfile.write(tmp_path / f"tree/sad/{name}.wav", np.stack([voice, right], axis=1), SAMPLE_RATE)
+    main(PrepareOptions("folders", tmp_path / "tree", tmp_path / "a.h5", workers=1))
+    report = json.loads((tmp_path / "a.report.json").read_text())
+    assert [path for path, _ in report["store"]["channels"]] == ["sad/a.wav", "sad/b.wav"]
+    printed = capsys.readouterr().out
+    assert "sad/a.wav: its channels are in opposite phase" in printed and "channel 2 is silent" in printed
+    with Store(tmp_path / "a.h5") as store:
+        for row in range(3):
+            np.testing.assert_allclose(store.signal(row), np.rint(voice * 32_768), atol=2)
+
+
+def test_samples_beyond_full_scale_are_counted_by_recording(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tree/sad").mkdir(parents=True)
+    for name, factor in (("a", 2.6), ("b", 9.0), ("c", 0.5)):
+        soundfile.write(
+            tmp_path / f"tree/sad/{name}.wav", factor * tone(SAMPLE_RATE, 0.4), SAMPLE_RATE, subtype="FLOAT"
+        )
+    main(PrepareOptions("folders", tmp_path / "tree", tmp_path / "a.h5", workers=1))
+    report = json.loads((tmp_path / "a.report.json").read_text())
+    counts = dict(map(tuple, report["store"]["clipped"]))
+    assert set(counts) == {"sad/a.wav", "sad/b.wav"}
+    assert sum(counts.values()) == report["store"]["n_clipped_samples"]
+    assert f"sad/b.wav: {counts['sad/b.wav']} samples" in capsys.readouterr().out
+
+
 def test_long_recordings_get_parts_of_their_own(tmp_path: Path) -> None:
     utterances = []
     for number, n_bytes in enumerate([10, 10, 9 << 20, 10, 5 << 20, 5 << 20, *[10] * 20]):

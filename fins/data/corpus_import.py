@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -64,6 +65,7 @@ def import_corpus(options: PrepareOptions, watch: Watch = SILENT) -> list[str]:
     unexplained = len(listing.utterances) - (total.n_utterances - total.n_augmented) - len(total.unreadable)
     if unexplained:
         raise ValueError(f"{unexplained} files came neither into the store nor into the report")
+    listing = listing.with_copies(total.replaced)
     write_ledger(options.out.with_suffix(".ledger.csv"), listing)
     write_json(options.out.with_suffix(".report.json"), report_of(options, listing, total))
     return describe_counts(total)
@@ -74,7 +76,9 @@ def prepare_listing(
 ) -> PreparationCounts:
     """The store, and what became of the files."""
     total = PreparationCounts()
-    counts = prepare_store(options.out, listing.utterances, listing.root, preparation, options.workers)
+    counts = prepare_store(
+        options.out, listing.utterances, listing.root, preparation, options.workers, listing.copies
+    )
     with watch.bar(len(listing.utterances), "files") as bar:
         for count in counts:
             total.add(count)
@@ -141,14 +145,28 @@ def describe_counts(total: PreparationCounts) -> list[str]:
         (total.n_padded, "padded with zeros, to a window or to the clip"),
         (total.n_cut, "cut to the clip"),
         (total.n_silent, "silent throughout"),
-        (total.n_clipped_samples, "samples beyond full scale, clipped"),
+        (total.n_clipped_samples, f"samples beyond full scale, clipped, in {len(total.clipped)} recordings"),
         (total.n_tail_samples, "samples after the last whole window, left out of the features"),
         (len(total.unreadable), "files that can't be read"),
     ):
         if count:
             lines.append(f"  {count} {what}")
-    unreadable = sorted(total.unreadable)
-    lines += [f"    {why}" for _, why in unreadable[:NAMED]]
-    if len(unreadable) > NAMED:
-        lines.append(f"    and {len(unreadable) - NAMED} more, named in the report")
+    lines += name_some(why for _, why in sorted(total.unreadable))
+    if total.replaced:
+        lines.append(f"  {len(total.replaced)} files that can't be read, another copy in their place")
+        lines += name_some(f"{copy} for {path}: {why}" for path, copy, why in sorted(total.replaced))
+    if total.channels:
+        lines.append(f"  {len(total.channels)} recordings with channels that weren't taken")
+        lines += name_some(f"{path}: {why}" for path, why in sorted(total.channels))
+    if total.clipped:
+        lines.append("  beyond full scale:")
+        most = sorted(total.clipped, key=lambda pair: (-pair[1], pair[0]))
+        lines += name_some(f"{path}: {count} samples" for path, count in most)
     return lines
+
+
+def name_some(sentences: Iterable[str]) -> list[str]:
+    """The first of some lines, and how many more there are."""
+    every = list(sentences)
+    more = [f"    and {len(every) - NAMED} more, named in the report"] if len(every) > NAMED else []
+    return [*(f"    {sentence}" for sentence in every[:NAMED]), *more]

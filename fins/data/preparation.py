@@ -7,17 +7,19 @@ import json
 import multiprocessing
 import shutil
 import zlib
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
 
 from data_manifests.manifest import Utterance
-from fins.audio import HOP, SAMPLE_RATE, WINDOW, AudioError, Signal, quantise, read_audio
+from fins.audio import HOP, SAMPLE_RATE, WINDOW, AudioError, Signal, quantise, read_mixed
 from fins.data.store import Recording, Store, StoreError, join_stores, write_store
 from fins.processes import end_with_parent
 from fins.runs import library_versions, locked, read_json, write_json
@@ -30,6 +32,8 @@ RATE = 0.8  # of the stretched clip: it lasts 1.25 times as long
 SEMITONES = 0.7  # by which the stretched clip is shifted up
 
 Augment = Literal["none", "paper"]
+Copies = Mapping[str, Sequence[str]]
+NO_COPIES: Copies = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,9 @@ class PreparationCounts:
     n_silent: int = 0  # nothing but zeros
     n_clipped_samples: int = 0  # beyond full scale
     unreadable: list[tuple[str, str]] = field(default_factory=list)  # path, why
+    replaced: list[tuple[str, str, str]] = field(default_factory=list)  # path, the copy in its place, why
+    channels: list[tuple[str, str]] = field(default_factory=list)  # path, which weren't taken and why
+    clipped: list[tuple[str, int]] = field(default_factory=list)  # path, samples beyond full scale
 
     def add(self, other: PreparationCounts) -> None:
         for name, value in asdict(other).items():
@@ -72,16 +79,23 @@ def parts_folder(out: Path) -> Path:
 
 
 def prepare_store(
-    out: Path, utterances: Sequence[Utterance], root: Path, preparation: Preparation, n_workers: int
+    out: Path,
+    utterances: Sequence[Utterance],
+    root: Path,
+    preparation: Preparation,
+    n_workers: int,
+    copies: Copies = NO_COPIES,
 ) -> Generator[PreparationCounts]:
     """Write a store; yields the counts of each part as it is done, those of an earlier try first.
+
+    copies : id → other files of the same take; the first that can be read stands in for one that can't
 
     Parts are whole stores of a few utterances in `parts_folder(out)`. A killed run leaves them there, and
     the next one with the same input takes them; they are joined at the end and removed.
 
     Raises StoreError if `out` exists already with other content, ValueError if no file could be read.
     """
-    identity = _identity(utterances, root, preparation)
+    identity = _identity(utterances, root, preparation, copies)
     parts = parts_folder(out)
     if out.exists():
         yield _stored_counts(out, identity)
@@ -89,7 +103,7 @@ def prepare_store(
         return
     with locked(parts):
         _keep_parts_of(parts, identity + repr(library_versions()))
-        yield from _make_parts(out, parts, identity, utterances, root, preparation, n_workers)
+        yield from _make_parts(out, parts, identity, utterances, root, preparation, n_workers, copies)
     shutil.rmtree(parts, ignore_errors=True)  # a second command may do so too
 
 
@@ -101,6 +115,7 @@ def _make_parts(
     root: Path,
     preparation: Preparation,
     n_workers: int,
+    copies: Copies,
 ) -> Generator[PreparationCounts]:
     groups = _group(utterances, root)
     paths = [parts / f"{number:06d}.h5" for number in range(len(groups))]
@@ -112,7 +127,7 @@ def _make_parts(
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(n_workers, mp_context=context, initializer=_start_worker) as pool:
         jobs = {
-            pool.submit(_make_part, path, group, root, preparation): path
+            pool.submit(_make_part, path, group, root, preparation, _copies_of(group, copies)): path
             for path, group in zip(paths, groups, strict=True)
             if path not in counts_of
         }
@@ -139,9 +154,11 @@ def _group(utterances: Sequence[Utterance], root: Path) -> list[list[Utterance]]
     """Consecutive utterances that make one part each."""
     groups: list[list[Utterance]] = []
     n_bytes = 0
+    before = ""
     for utterance in utterances:
-        path = root / utterance.path
-        size = path.stat().st_size if path.is_file() else 0
+        path = root / utterance.file
+        size = path.stat().st_size if path.is_file() and utterance.file != before else 0
+        before = utterance.file
         n_bytes += size
         if not groups or len(groups[-1]) == PART or n_bytes > PART_BYTES:
             groups.append([])
@@ -150,20 +167,52 @@ def _group(utterances: Sequence[Utterance], root: Path) -> list[list[Utterance]]
     return groups
 
 
+Reader = Callable[[Path], tuple[Signal, str, str]]
+
+
+def read_file(path: Path) -> tuple[Signal, str, str]:
+    """(n_samples,) at 22,050 Hz, the file's checksum, and which of its channels weren't taken and why."""
+    signal, faults = read_mixed(path)
+    return signal, hashlib.sha256(path.read_bytes()).hexdigest(), "; ".join(faults.values())
+
+
+def cut_segment(signal: Signal, start: float, end: float, path: Path) -> Signal:
+    """The stretch from start to end, in seconds; AudioError if the file ends before it does."""
+    n_seconds = len(signal) / SAMPLE_RATE
+    if start >= n_seconds or n_seconds + WINDOW / SAMPLE_RATE < end < float("inf"):
+        raise AudioError(
+            f"{path} ends after {n_seconds:.2f} s, before the stretch from {start:g} to {end:g} s"
+        )
+    return signal[round(start * SAMPLE_RATE) : None if end > n_seconds else round(end * SAMPLE_RATE)]
+
+
+def _copies_of(utterances: Sequence[Utterance], copies: Copies) -> dict[str, Sequence[str]]:
+    return {one.id: copies[one.id] for one in utterances if one.id in copies}
+
+
 def load_recordings(
-    utterance: Utterance, root: Path, preparation: Preparation, counts: PreparationCounts
+    utterance: Utterance,
+    root: Path,
+    preparation: Preparation,
+    counts: PreparationCounts,
+    read: Reader = read_file,
 ) -> list[Recording]:
     """The utterance and its augmented copies, ready to be stored; what was changed goes to the counts."""
-    path = root / utterance.path
-    signal = read_audio(path)
+    path = root / utterance.file
+    signal, sha256, fault = read(path)
+    if utterance.segment:
+        signal = cut_segment(signal, *utterance.segment, path)
+        sha256 = hashlib.sha256(f"{sha256} {utterance.segment}".encode()).hexdigest()
     if preparation.clip:
         start, stop = preparation.clip
         if len(signal) <= round(start * SAMPLE_RATE):
             raise AudioError(f"{path} ends before the clip starts, at {start:g} s")
-        counts.n_cut += len(signal) > round(start * SAMPLE_RATE) + round((stop - start) * SAMPLE_RATE)
-        counts.n_padded += len(signal) < round(start * SAMPLE_RATE) + round((stop - start) * SAMPLE_RATE)
+        n_wanted = round(start * SAMPLE_RATE) + round((stop - start) * SAMPLE_RATE)
+        counts.n_cut += len(signal) > n_wanted
+        counts.n_padded += len(signal) < n_wanted
         signal = cut_clip(signal, start, stop)
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    if fault:
+        counts.channels.append((utterance.path, fault))
     versions = {utterance: signal}
     if preparation.augment == "paper" and utterance.part not in ("validation", "test"):
         for name, copy in paper_augmentations(signal, utterance.id, preparation.seed).items():
@@ -173,6 +222,8 @@ def load_recordings(
         quantised, n_clipped = quantise(samples)
         recordings.append(Recording(version, quantised, sha256))
         counts.n_clipped_samples += n_clipped
+        if n_clipped:
+            counts.clipped.append((version.path, n_clipped))
         counts.n_silent += not quantised.any()
         counts.n_padded += len(quantised) < WINDOW
         counts.n_tail_samples += max(0, len(quantised) - WINDOW) % HOP
@@ -210,19 +261,31 @@ def cut_clip(signal: Signal, start: float, stop: float) -> Signal:
 
 
 def _make_part(
-    path: Path, utterances: Sequence[Utterance], root: Path, preparation: Preparation
+    path: Path,
+    utterances: Sequence[Utterance],
+    root: Path,
+    preparation: Preparation,
+    copies: Copies = NO_COPIES,
 ) -> PreparationCounts:
     counts = PreparationCounts()
     recordings: list[Recording] = []
+    read = lru_cache(maxsize=1)(read_file)  # stretches of one file follow each other
     for utterance in utterances:
-        try:
-            recordings += load_recordings(utterance, root, preparation, counts)
-        except AudioError as error:
-            counts.unreadable.append((utterance.path, str(error)))
-        except OSError as error:
-            counts.unreadable.append(
-                (utterance.path, f"{root / utterance.path} can't be read ({error.strerror})")
-            )
+        faults: list[str] = []
+        for path_of_copy in (utterance.path, *copies.get(utterance.id, ())):
+            candidate = replace(utterance, path=path_of_copy)
+            try:
+                recordings += load_recordings(candidate, root, preparation, counts, read)
+            except AudioError as error:
+                faults.append(str(error))
+            except OSError as error:
+                faults.append(f"{root / candidate.path} can't be read ({error.strerror})")
+            else:
+                if faults:
+                    counts.replaced.append((utterance.path, candidate.path, faults[0]))
+                break
+        else:
+            counts.unreadable.append((utterance.path, faults[0]))
     counts.n_utterances = len(recordings)
     write_store(path, recordings)
     with Store(path) as store:
@@ -241,11 +304,13 @@ def _finished(path: Path) -> PreparationCounts | None:
     return None if counts.unreadable else counts
 
 
-def _identity(utterances: Sequence[Utterance], root: Path, preparation: Preparation) -> str:
+def _identity(utterances: Sequence[Utterance], root: Path, preparation: Preparation, copies: Copies) -> str:
     """Names the input: rows, sizes and times of the files, and what is done to them."""
     digest = hashlib.sha256(repr(preparation).encode())
+    if copies:
+        digest.update(repr(sorted(copies.items())).encode())
     for utterance in utterances:
-        path = root / utterance.path
+        path = root / utterance.file
         facts = path.stat() if path.is_file() else None
         digest.update(repr((utterance, facts and (facts.st_size, facts.st_mtime_ns))).encode())
     return digest.hexdigest()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from data_manifests.manifest import published_folds
 from fins.data.copies import Key, by_name, keys_of, parts_with_copies, recordings_of
+from fins.data.own_parts import divide_as_marked
 from fins.data.splits import PARTS, UNUSED, Parts, part_of_each, places_of, read_split, refuse_empty
 
 SHARES = (0.70, 0.15, 0.15)
@@ -51,8 +52,8 @@ class Division:
 
     protocol: str = "speaker"
     """How utterances are divided: speaker (none shared), speaker_sentence (no sentence with the test part
-    either), corpus (tests on --test-corpus), random (by corpus and emotion; leaks speakers), or a function of
-    your own as module:function."""
+    either), corpus (tests on --test-corpus), random (by corpus and emotion; leaks speakers), own (the parts
+    that corpora give), or a function of your own as module:function."""
     test_corpus: tuple[str, ...] = ()
     """Corpora that test and do nothing else, under the protocol corpus."""
     fold: str | None = None
@@ -142,6 +143,7 @@ PROTOCOLS: dict[str, SplitProtocol] = {
     "speaker": SplitProtocol(divide_by_speaker, never_shares=("speakers",)),
     "speaker_sentence": SplitProtocol(divide_by_speaker_and_sentence, never_shares=("speakers", "sentences")),
     "corpus": SplitProtocol(divide_at_corpora, never_shares=("speakers", "corpora")),
+    "own": SplitProtocol(divide_as_marked),
 }
 """Name → a way to divide utterances. One that is added here is known to all commands and to the audit."""
 
@@ -177,6 +179,9 @@ def divide(rows: pd.DataFrame, division: Division, seed: int = 0) -> Parts:
     seed = seed if division.split_seed is None else division.split_seed
     if division.split is not None:
         assigned = part_of_each(read_split(division.split, rows), len(rows))
+        copy = (rows["augmented_from"] != "").to_numpy()
+        if copy.any() and (assigned[copy] == UNUSED).all():  # one written by hand names none
+            assigned = parts_with_copies(rows, assigned[~copy])
     else:
         assigned = assign_parts(rows, division, seed)
     assigned = keep_speakers(rows, assigned, division.training_speakers, seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from data_manifests.reading import PARTS as PART_WORDS
 from fins.tables import TableError, read_table, write_table
 
 PARTS = ("train", "validation", "test")
@@ -37,25 +38,29 @@ def write_split(path: Path, rows: pd.DataFrame, parts: Mapping[str, NDArray[np.i
 
 
 def read_split(path: Path, rows: pd.DataFrame) -> Parts:
-    """Part → the utterances of a table that a split.csv has there; of others nothing is used.
+    """Part → the utterances of a table that a split has there; of others nothing is used.
 
+    path : a split.csv, or a table written by hand: utterance (as "corpus/id", as id or as path) and part are
+        enough, and part may be another word for one, such as dev
     Raises ValueError for a file that is none, an utterance that the stores lack or that is another recording
     by now, and one that is there twice.
     """
-    split = _split_table(path)
-    place_of: dict[str, dict[str, int]] = {}  # two stores may have recordings of one name: checksums tell
-    for place, (name, sha256) in enumerate(zip(rows["name"], rows["sha256"], strict=True)):
-        place_of.setdefault(name, {})[sha256] = place
+    split = _split_table(path, ("utterance", "part"))
+    lookups = _places_by_name(rows)
     emotions = rows["emotion"].to_numpy()
     parts: dict[str, list[int]] = {part: [] for part in PARTS}
     assigned: set[int] = set()
-    for name, _, emotion, sha256, part in split.itertuples(index=False, name=None):
+    for row in split.to_dict("records"):
+        name, part = row["utterance"], PART_WORDS.get(row["part"].strip().lower(), row["part"])
         if part == UNUSED:
             continue
-        if name not in place_of:
+        places = next((lookup[name] for lookup in lookups if name in lookup), {})
+        if not places:
             raise ValueError(f"{path} has {name}, which the stores lack: give the stores that it was made of")
-        place = place_of[name].get(sha256, -1)
-        if place < 0 or emotions[place] != emotion:
+        if "sha256" not in row and len(places) > 1:
+            raise ValueError(f"{path}: the stores have several {name}: give its sha256 in a column")
+        place = places.get(row["sha256"], -1) if "sha256" in row else next(iter(places.values()))
+        if place < 0 or row.get("emotion", emotions[place]) != emotions[place]:
             raise ValueError(f"{path}: {name} is another recording there, or has another emotion")
         if part not in parts or place in assigned:
             fault = "is there twice" if place in assigned else f"is in {part!r}, which is no part"
@@ -65,14 +70,28 @@ def read_split(path: Path, rows: pd.DataFrame) -> Parts:
     return {part: np.array(sorted(places), np.int64) for part, places in parts.items()}
 
 
-def _split_table(path: Path) -> pd.DataFrame:
+def _places_by_name(rows: pd.DataFrame) -> list[dict[str, dict[str, int]]]:
+    """Of each way to call an utterance, the best first: name → checksum → place. Two stores may have
+    recordings of one name: checksums tell."""
+    lookups: list[dict[str, dict[str, int]]] = []
+    for column in (name for name in ("name", "id", "path") if name in rows):
+        lookup: dict[str, dict[str, int]] = {}
+        for place, (name, sha256) in enumerate(zip(rows[column], rows["sha256"], strict=True)):
+            key = sha256 if sha256 not in lookup.get(name, {}) else f"{sha256} {place}"
+            lookup.setdefault(name, {})[key] = place
+        lookups.append(lookup)
+    return lookups
+
+
+def _split_table(path: Path, columns: Sequence[str] = SPLIT_COLUMNS) -> pd.DataFrame:
+    """columns : that it has at least, among those of a split"""
     try:
         split = read_table(path)
     except FileNotFoundError as error:
         raise ValueError(f"{path} is missing: is {path.parent} the folder of a finished run?") from error
     except TableError as error:
         raise ValueError(f"{error}: make the split again") from error
-    if list(split.columns) != list(SPLIT_COLUMNS) or split.empty:
+    if not set(columns) <= set(split.columns) <= set(SPLIT_COLUMNS) or split.empty:
         raise ValueError(f"{path} is no split: its columns are {', '.join(SPLIT_COLUMNS)}")
     return split
 

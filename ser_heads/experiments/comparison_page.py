@@ -25,6 +25,7 @@ ABOUT_PROTOCOLS = {
     "random": "utterances are divided by corpus and emotion, so that speakers are in several parts",
     "speaker": "no speaker is in two parts",
     "speaker_sentence": "no speaker is in two parts, and no sentence of the test part in another one",
+    "own": "the parts are those that the corpora give",
     "corpus": "the test part is of corpora that nothing else is of",
 }
 Rows = Sequence[Mapping[str, Any]]

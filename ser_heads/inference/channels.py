@@ -1,32 +1,19 @@
-"""Which channels of a recording are taken: not silent ones, and of those that cancel each other one."""
+"""Which channels of a file of any length are taken."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from fins.audio import read_blocks
+from fins.channels import Faults, choose_channels, join, judge, moments
 
-BLOCK = 1 << 20  # samples that are looked at together
-SILENT = 1e-5  # amplitude, a third of a step of 16 bits: digital silence
-FAINT = 40.0  # dB below the loudest channel from which on another one counts as silent
-OPPOSITE = -0.9  # correlation from which down the mean of two channels loses what they hold: 13 dB and more
-SCANNED = 300.0  # seconds of a file of any length by which its channels are judged
-Faults = dict[str, str]
-"""Name of a fault → a sentence with what was measured."""
+__all__ = ["Faults", "channels_of_file", "choose_channels"]
 
-
-def choose_channels(samples: NDArray[Any]) -> tuple[list[int], Faults]:
-    """Which of (n_samples, n_channels) to take the mean of, and why not of all."""
-    return judge(covariance(samples[start : start + BLOCK] for start in range(0, len(samples), BLOCK)))
+SCANNED = 300.0  # seconds by which channels are judged
 
 
 def channels_of_file(path: str | os.PathLike[str]) -> tuple[list[int] | None, Faults]:
-    """The same of a file of any length, by its first five minutes; None for all of them.
+    """Which of a file to take the mean of, by its first five minutes, or None for all; and why not of all.
 
     A channel that is silent there may hold a voice later, so that only opposite phase counts.
     """
@@ -40,50 +27,3 @@ def channels_of_file(path: str | os.PathLike[str]) -> tuple[list[int] | None, Fa
             break
     places, faults = judge(join(blocks))
     return (places, faults) if "phase" in faults else (None, {})
-
-
-def judge(spread: NDArray[np.float64]) -> tuple[list[int], Faults]:
-    """By the (n_channels, n_channels) covariance of channels."""
-    power = np.diag(spread)
-    least = max(SILENT**2, power.max() * 10 ** (-FAINT / 10))
-    audible = np.flatnonzero(power > least)
-    if len(audible) == 0:
-        return list(range(len(power))), {}
-    faults = {}
-    if len(audible) < len(power):
-        numbers = " and ".join(str(place + 1) for place in np.flatnonzero(power <= least))
-        faults["channel"] = (
-            f"channel {numbers} is silent, so only the other was used"
-            if len(power) == 2
-            else f"of {len(power)} channels {numbers} are silent, so only the others were used"
-        )
-    scale = np.sqrt(power[audible])
-    correlation = spread[np.ix_(audible, audible)] / np.outer(scale, scale)
-    if correlation.min() < OPPOSITE:
-        loudest = int(np.flatnonzero(power >= 0.999 * power.max())[0])  # of equal ones the first
-        faults["phase"] = (
-            f"its channels are in opposite phase (correlation {correlation.min():.2f}) and cancel each "
-            f"other, so only channel {loudest + 1} was used"
-        )
-        return [loudest], faults
-    return audible.tolist(), faults
-
-
-Moments = tuple[int, NDArray[np.float64], NDArray[np.float64]]
-
-
-def moments(block: NDArray[Any]) -> Moments:
-    """Of (n_samples, n_channels): how many, their sums, and the sums of their products."""
-    values = block.astype(np.float64)
-    return len(values), values.sum(axis=0), values.T @ values
-
-
-def covariance(blocks: Iterable[NDArray[Any]]) -> NDArray[np.float64]:
-    """(n_channels, n_channels), of all blocks together."""
-    return join([moments(block) for block in blocks])
-
-
-def join(parts: list[Moments]) -> NDArray[np.float64]:
-    n = sum(count for count, _, _ in parts)
-    mean = np.sum([total for _, total, _ in parts], axis=0) / n
-    return np.sum([products for _, _, products in parts], axis=0) / n - np.outer(mean, mean)

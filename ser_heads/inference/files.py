@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from data_manifests.endings import READ, how_to_convert, is_audio, is_convertible
 from fins.audio import Signal
 from fins.command import sentence_of
 from fins.progress import SILENT, Watch
@@ -35,7 +36,6 @@ from ser_heads.inference.stream import predict_along, whole_frames
 from ser_heads.model import SerModel
 from ser_heads.models import load
 
-ENDINGS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64")
 STDIN = "-"
 FORMATS: dict[str, Format] = {".csv": "csv", ".json": "json", ".jsonl": "jsonl"}
 
@@ -160,7 +160,7 @@ def find_files(paths: Sequence[str]) -> tuple[list[str], list[str]]:
     Raises ValueError for a path that is missing, and for a folder without audio.
     """
     files: dict[str, None] = {}
-    n_others = 0
+    n_others, notes = 0, []
     for path in paths:
         if path == STDIN or Path(path).is_file():
             files[path] = None
@@ -170,13 +170,23 @@ def find_files(paths: Sequence[str]) -> tuple[list[str], list[str]]:
         below = sorted(
             file for file in Path(path).rglob("*") if file.is_file() and not _is_hidden(file, path)
         )
-        audio = [file for file in below if file.suffix.lower() in ENDINGS]
+        audio = [file for file in below if is_audio(str(file))]
+        if convertible := [str(file) for file in below if is_convertible(str(file))]:
+            notes.append(explain_conversion(convertible))
         if not audio:
-            raise ValueError(f"there is no audio below {path}: looked for {', '.join(ENDINGS)}")
-        n_others += len(below) - len(audio)
+            looked_for = f"there is no audio below {path}: looked for {', '.join(READ)}"
+            raise ValueError("; ".join([looked_for, *notes]))
+        n_others += len(below) - len(audio) - len(convertible)
         files |= dict.fromkeys(map(str, audio))
-    notes = [f"{n_others} files that aren't called as audio were passed over"] if n_others else []
+    if n_others:
+        notes.append(f"{n_others} files that aren't called as audio were passed over")
     return list(files), notes
+
+
+def explain_conversion(paths: Sequence[str]) -> str:
+    """That files hold sound in formats that aren't decoded here, and how to convert the first."""
+    endings = ", ".join(sorted({Path(path).suffix.lower() for path in paths}))
+    return f"{len(paths)} files ({endings}) aren't decoded here: convert them, {how_to_convert(paths[0])}"
 
 
 def _is_hidden(file: Path, root: str) -> bool:
