@@ -39,8 +39,8 @@ def release_card(result: Mapping[str, Any]) -> str:
             "Intervals resample speakers, of whom two are too few. ECE is how far confidence is off, in "
             "points. RAVDESS: six folds, each by a model that never met its four speakers; these weights are "
             "trained as they were, on all 24. Other corpora: these very weights, answers among the corpus's "
-            "own emotions; calm counts as neutral where a corpus has no calm. Where ECE is large, don't trust "
-            "its confidence.",
+            "own emotions; calm counts as neutral where a corpus has no calm. Where ECE is large, don't "
+            "trust its confidence.",
             "Recall by emotion, in %:",
             recalls_of(result),
             "RAVDESS, unseen speakers, true emotions in rows and answers in columns:",
