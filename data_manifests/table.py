@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 
 from data_manifests.reading import PARTS, Corpus, Named, ParsedName, Resolver, is_audio
+from data_manifests.rows import TableError, read_rows
 
 
 def read_table(table: Path, resolver: Resolver) -> Named:
@@ -18,28 +19,34 @@ def read_table(table: Path, resolver: Resolver) -> Named:
     Raises ValueError where the file is no such table.
     """
     try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            rows = [(reader.line_num, row) for row in reader]
-            columns = reader.fieldnames or []
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(
-            f"{table} can't be read as CSV ({error}): save it as comma-separated UTF-8"
-        ) from error
+        rows = read_rows(table, ragged=True)
+    except TableError as error:
+        raise ValueError(f"the table can't be read: {error}") from error
+    columns = rows.header
     if lacking := [column for column in ("path", "emotion") if column not in columns]:
         raise ValueError(
             f"{table} lacks the columns {', '.join(lacking)}: its first line must name path and emotion, "
             f"and names {', '.join(columns) or 'nothing'}"
         )
     names = []
-    for line, row in rows:
-        cells = {column: (row.get(column) or "").strip() for column in columns}
+    for line, row in zip(rows.lines, rows.rows, strict=True):
+        if not row:  # an empty line
+            continue
+        cells = {
+            column: cell.strip() for column, cell in zip_longest(columns, row[: len(columns)], fillvalue="")
+        }
         path, parsed = read_row(line, cells, table, resolver)
-        if None in row:
-            drop = f"more cells than columns, texts with commas need quotes: line {line}"
-            parsed = replace(parsed, drop=parsed.drop or drop)
+        if len(row) != len(columns):
+            parsed = replace(parsed, drop=parsed.drop or explain_length(len(row), len(columns), line))
         names.append((path, parsed))
     return sorted(names, key=lambda pair: pair[0])
+
+
+def explain_length(n_cells: int, n_columns: int, line: int) -> str:
+    """Why a row of another length than the header can't be used: which cell is which isn't known."""
+    if n_cells > n_columns:
+        return f"more cells than columns, texts with commas need quotes: line {line}"
+    return f"fewer cells than columns: line {line}"
 
 
 def read_row(line: int, row: Mapping[str, str], table: Path, resolver: Resolver) -> tuple[str, ParsedName]:

@@ -319,7 +319,7 @@ def test_csv_without_its_columns_or_not_a_csv(tmp_path):
     with pytest.raises(ValueError, match=r"lacks the columns path, emotion.*and names file;label"):
         read_corpus("csv", write_table(tmp_path, "file;label", "a.wav;sad"))
     (tmp_path / "table.csv").write_bytes(b"\xff\xfe\x00path")
-    with pytest.raises(ValueError, match="can't be read as CSV"):
+    with pytest.raises(ValueError, match="the table can't be read"):
         read_corpus("csv", tmp_path / "table.csv")
     with pytest.raises(ValueError, match="is a folder: to read csv, give the CSV file itself"):
         read_corpus("csv", tmp_path)
@@ -344,6 +344,10 @@ def test_a_table_whose_quotes_or_commas_go_wrong_loses_nothing(tmp_path):
     assert [utterance.id for utterance in listing.utterances] == ["b"]
     reasons = {row.path: row.reason for row in listing.ledger}
     assert reasons["a.wav"] == "more cells than columns, texts with commas need quotes: line 2"
+    short = ("path,emotion,sentence", "a.wav,angry", "", "b.wav,sad,no")
+    listing = read_corpus("csv", write_table(tmp_path, *short))
+    assert [utterance.id for utterance in listing.utterances] == ["b"]
+    assert {row.path: row.reason for row in listing.ledger}["a.wav"] == "fewer cells than columns: line 2"
     unclosed = ("path,emotion,sentence", 'a.wav,angry,"He said', "b.wav,sad,x")
-    with pytest.raises(ValueError, match="can't be read as CSV"):
+    with pytest.raises(ValueError, match="the table can't be read"):
         read_corpus("csv", write_table(tmp_path, *unclosed))

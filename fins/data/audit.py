@@ -204,6 +204,7 @@ def certificate(
         "leaks": leaks,
         "never_shares": list(never_shares),
         "broken": [kind for kind in leaks if kind in never_shares],
+        "n_rows": len(rows),
         "n_utterances": {part: int((rows["part"] == part).sum()) for part in PARTS},
         "looked_for": [kind for kind in words_of(never_shares) if kind != "alike" or listened],
         "findings": [asdict(finding) for finding in findings],
@@ -221,7 +222,7 @@ def verdict(result: Mapping[str, Any]) -> str:
 def describe_audit(result: Mapping[str, Any], title: str) -> str:
     """A certificate as a page of Markdown."""
     counts = ", ".join(f"{n:,} {part}" for part, n in result["n_utterances"].items())
-    lines = [f"# Audit of {title}", "", f"{verdict(result)} ({counts})", ""]
+    lines = [f"# Audit of {title}", "", f"{verdict(result)} ({counts}; {result['n_rows']:,} rows)", ""]
     findings = {finding["kind"]: finding for finding in result["findings"]}
     lines += ["| looked for | found | examples |", "|---|--:|---|"]
     for kind, words in words_of(result["never_shares"]).items():
