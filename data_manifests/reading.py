@@ -9,11 +9,13 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NoReturn
 
 from data_manifests.labels import Action, normalise
 from data_manifests.ledger import LedgerRow, Listing, explain_labels
 from data_manifests.manifest import MANIFESTS, Utterance, read_manifest
 
+UNFINISHED = "unfinished-corpus.json"  # lies in a corpus that is being written, until it is whole
 ENDINGS = (".wav", ".flac", ".ogg", ".mp3")
 PARTS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -133,11 +135,15 @@ def list_files(name: str, corpus: Corpus, root: Path, labels: tuple[str, ...], r
 
     root : the folder that holds it at any depth, or the table, whose folder becomes the listing's root
 
-    Raises FileNotFoundError where the root is missing, ValueError where it has nothing that can be used.
+    Raises FileNotFoundError where the root is missing, ValueError where it has nothing that can be used or is
+    an unfinished corpus.
     """
     check_root(name, corpus, root)
     names = corpus.names(root, resolver)
     manifest = read_manifest(name) if name in MANIFESTS else []
+    for path, _ in names:
+        if PurePosixPath(path).name == UNFINISHED:
+            refuse_unfinished((root / path).parent)
     ledger, utterances, unknown = sort_files(name, names, {row["id"] for row in manifest}, resolver)
     if len(ledger) != len(names) or (len({path for path, _ in names}) != len(names) and not corpus.is_table):
         raise RuntimeError(f"{len(names)} files of {name} became {len(ledger)} ledger rows")
@@ -166,7 +172,7 @@ def list_files(name: str, corpus: Corpus, root: Path, labels: tuple[str, ...], r
 
 
 def check_root(name: str, corpus: Corpus, root: Path) -> None:
-    """Raises FileNotFoundError where the root is missing, ValueError where it is of the other kind."""
+    """FileNotFoundError where the root is missing, ValueError where it is of the other kind or unfinished."""
     if not root.exists():
         raise FileNotFoundError(f"{root} does not exist: give the path of {name}, with {corpus.example}")
     if root.is_dir() == corpus.is_table:
@@ -174,6 +180,18 @@ def check_root(name: str, corpus: Corpus, root: Path) -> None:
         raise ValueError(
             f"{root} is a {'folder' if root.is_dir() else 'file'}: to read {name}, give {wanted}"
         )
+    whole = root.resolve()
+    for folder in (whole, *whole.parents):
+        if (folder / UNFINISHED).is_file():
+            refuse_unfinished(folder)
+
+
+def refuse_unfinished(folder: Path) -> NoReturn:
+    """Raises ValueError: what a stopped pipelines.synthesise left is part of a corpus."""
+    raise ValueError(
+        f"{folder} is an unfinished corpus: the command of pipelines.synthesise that began it, given again, "
+        "ends it"
+    )
 
 
 def sort_files(

@@ -18,7 +18,10 @@ class TableError(ValueError):
 
 @dataclass(frozen=True)
 class TableRows:
-    """A table as texts. header : names of its columns; rows : their cells; lines : where each begins, from 1"""
+    """A table as texts.
+
+    header : names of its columns; rows : their cells; lines : of the file, from 1, in which each row begins
+    """
 
     header: tuple[str, ...]
     rows: list[list[str]]
@@ -31,8 +34,8 @@ def read_rows(path: Path, ragged: bool = False) -> TableRows:
     ragged : rows of another length than the header, which empty lines are too, are given as they are, to be
         counted by who reads them; by default they are an error
     Raises FileNotFoundError, and TableError in one sentence for what is no plain file, is too large, isn't
-    UTF-8, or has a NUL, two columns of one name, a row of another length, or a quote that isn't closed, stands
-    where none may or takes other rows into its cell.
+    UTF-8, or has a NUL, two columns of one name, a row of another length, or a quote that isn't closed,
+    stands where none may or takes other rows into its cell.
     """
     return parse_rows(read_text(path), str(path), ragged)
 

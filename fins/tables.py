@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pandas as pd
 
 from data_manifests.rows import TableError, read_rows
+from fins.disk import replacing
 
 __all__ = ["TableError", "read_table", "write_table"]
 
@@ -21,7 +21,5 @@ def read_table(path: Path) -> pd.DataFrame:
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
     """Atomic; texts that hold a comma, a quote or a line break are quoted."""
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         table.to_csv(file, index=False, lineterminator="\r\n")
-    os.replace(partial, path)

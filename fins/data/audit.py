@@ -20,7 +20,7 @@ from fins.data.same_sound import find_alike, fingerprints
 from fins.data.splits import PARTS, SPLIT, SPLIT_COLUMNS, UNUSED, part_of_each, read_split
 from fins.data.table import UtteranceTable
 from fins.progress import SILENT, Watch
-from fins.runs import locked, write_json
+from fins.runs import locked, write_atomically, write_json
 from fins.tables import TableError, read_table, write_table
 
 KINDS = {
@@ -92,7 +92,7 @@ def audit_split(config: AuditConfig, watch: Watch = SILENT) -> tuple[dict[str, A
     if config.out is not None:
         with locked(config.out):
             write_table(config.out / SPLIT, rows[list(SPLIT_COLUMNS)])
-            (config.out / "README.md").write_text(page + "\n", encoding="utf-8")
+            write_atomically(config.out / "README.md", page + "\n")
             write_json(config.out / "audit.json", result)
     return result, page
 
