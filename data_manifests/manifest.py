@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from data_manifests.rows import parse_rows
+
 COLUMNS = (
     *("id", "path", "speaker", "emotion", "sentence", "intensity", "part"),
     *("sample_rate", "channels", "n_samples", "n_bytes", "sha256"),
@@ -103,4 +105,5 @@ def published_folds() -> dict[str, tuple[tuple[str, str], ...]]:
 
 def _read_rows(file_name: str) -> list[dict[str, str]]:
     text = (FOLDER / file_name).read_text(encoding="utf-8")
-    return list(csv.DictReader(text.splitlines()))
+    table = parse_rows(text, file_name)
+    return [dict(zip(table.header, row, strict=True)) for row in table.rows]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path, PurePosixPath
 
 from data_manifests import CORPORA, esd
 from data_manifests.labels import resolve
 from data_manifests.manifest import MANIFESTS, write_manifest
+from data_manifests.rows import read_rows
 
 LABELS = ("id", "speaker", "sentence", "intensity", "part")  # columns that are as a name gives them
 
@@ -53,5 +53,5 @@ def read_facts(path: Path) -> list[dict[str, str]]:
         raise FileNotFoundError(
             f"{path} does not exist: give the folder of the originals' facts with --originals"
         )
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    table = read_rows(path)
+    return [dict(zip(table.header, row, strict=True)) for row in table.rows]

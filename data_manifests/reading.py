@@ -6,15 +6,17 @@ import contextlib
 import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NoReturn
 
 from data_manifests.endings import is_audio, is_convertible, is_lossless
 from data_manifests.labels import Action, normalise
 from data_manifests.ledger import LedgerRow, Listing, explain_labels
 from data_manifests.manifest import MANIFESTS, Utterance, read_manifest, split_segment
 
+UNFINISHED = "unfinished-corpus.json"  # lies in a corpus that is being written, until it is whole
 PARTS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("validation", "valid", "val", "dev", "development", "evaluation"), "validation"),
@@ -134,23 +136,22 @@ def list_files(name: str, corpus: Corpus, root: Path, labels: tuple[str, ...], r
 
     root : the folder that holds it at any depth, or the table, whose folder becomes the listing's root
 
-    Raises FileNotFoundError where the root is missing, ValueError where it has nothing that can be used.
+    Raises FileNotFoundError where the root is missing, ValueError where it has nothing that can be used or is
+    an unfinished corpus.
     """
     check_root(name, corpus, root)
     names = corpus.names(root, resolver)
     manifest = read_manifest(name) if name in MANIFESTS else []
-    remarks = corpus.describe(root) if corpus.describe else ()
+    if unfinished := [path for path, _ in names if PurePosixPath(path).name == UNFINISHED]:
+        refuse_unfinished((root / unfinished[0]).parent)
     ledger, utterances, unknown = sort_files(name, names, {row["id"] for row in manifest}, resolver)
     if len(ledger) != len(names) or (len({path for path, _ in names}) != len(names) and not corpus.is_table):
         raise RuntimeError(f"{len(names)} files of {name} became {len(ledger)} ledger rows")
     if not utterances:
-        ours = [row for row, (_, parsed) in zip(ledger, names, strict=True) if parsed.id]
-        if unknown and 2 * sum(unknown.values()) >= len(ours):
-            words = explain_labels(unknown, labels, corpus.is_table)
-            raise ValueError(f"{root} holds no {name} file with one of the labels: {words}")
-        raise ValueError(explain_nothing(name, corpus, root, ours, [path for path, _ in names]))
+        raise ValueError(explain_nothing(name, corpus, root, ledger, names, unknown, labels))
     on_disk = {parsed.id for _, parsed in names if parsed.here}
     missing = [row["path"] for row in manifest if row["id"] not in on_disk]
+    remarks = corpus.describe(root) if corpus.describe else ()
     if corpus.is_table:
         missing = [path for path, parsed in names if not parsed.here]
         root = root.parent
@@ -172,7 +173,7 @@ def list_files(name: str, corpus: Corpus, root: Path, labels: tuple[str, ...], r
 
 
 def check_root(name: str, corpus: Corpus, root: Path) -> None:
-    """Raises FileNotFoundError where the root is missing, ValueError where it is of the other kind."""
+    """FileNotFoundError where the root is missing, ValueError where it is of the other kind or unfinished."""
     if not root.exists():
         raise FileNotFoundError(f"{root} does not exist: give the path of {name}, with {corpus.example}")
     if root.is_dir() == corpus.is_table:
@@ -180,6 +181,18 @@ def check_root(name: str, corpus: Corpus, root: Path) -> None:
         raise ValueError(
             f"{root} is a {'folder' if root.is_dir() else 'file'}: to read {name}, give {wanted}"
         )
+    whole = root.resolve()
+    for folder in (whole, *whole.parents):
+        if (folder / UNFINISHED).is_file():
+            refuse_unfinished(folder)
+
+
+def refuse_unfinished(folder: Path) -> NoReturn:
+    """Raises ValueError: what a stopped pipelines.synthesise left is part of a corpus."""
+    raise ValueError(
+        f"{folder} is an unfinished corpus: the command of pipelines.synthesise that began it, given again, "
+        "ends it"
+    )
 
 
 def sort_files(
@@ -254,17 +267,26 @@ def count_words(words: Iterable[str]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
-def explain_nothing(name: str, corpus: Corpus, root: Path, ours: list[LedgerRow], paths: list[str]) -> str:
-    """One sentence on why a root gave no utterance, where unknown words are not the reason.
-
-    ours : rows of the corpus's own files; paths : of all files
-    """
+def explain_nothing(
+    name: str,
+    corpus: Corpus,
+    root: Path,
+    ledger: list[LedgerRow],
+    names: Named,
+    unknown: Mapping[str, int],
+    labels: Sequence[str],
+) -> str:
+    """One sentence on why a root gave no utterance."""
+    ours = [row for row, (_, parsed) in zip(ledger, names, strict=True) if parsed.id]
+    if unknown and 2 * sum(unknown.values()) >= len(ours):
+        words = explain_labels(unknown, labels, corpus.is_table)
+        return f"{root} holds no {name} file with one of the labels: {words}"
     if ours:
         return (
             f"none of the {len(ours)} {name} files of {root} can be used; "
             f"the first, {ours[0].path}: {ours[0].reason}"
         )
-    paths = sorted(paths, key=lambda path: (not is_audio(path), path))
+    paths = sorted((path for path, _ in names), key=lambda path: (not is_audio(path), path))
     present = f"found for example {paths[0]}" if paths else "found no file at all"
     return f"{root} holds no {name} file: expected names like {corpus.example}, {present}"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 from collections import defaultdict
@@ -14,8 +13,10 @@ from pathlib import Path, PurePosixPath
 from data_manifests.endings import how_to_convert, is_audio, is_convertible
 from data_manifests.manifest import segment_path
 from data_manifests.reading import PARTS, Corpus, Named, ParsedName, Resolver
+from data_manifests.rows import TableError, read_rows
 
 COLUMNS = ("path", "emotion", "id", "speaker", "sentence", "intensity", "part", "start", "end")
+MARKS = (",", ";", "\t")  # between cells: the first that the header has
 ALSO = {"file": "path"}  # as audformat and nkululeko call it
 TIME = re.compile(r"(?:(\d+) days? )?(?:(?:(\d+):)?(\d+):)?(\d+(?:[.,]\d*)?)")
 Rows = list[tuple[int, list[str]]]  # the number of the line, and its cells
@@ -30,7 +31,7 @@ def read_table(table: Path, resolver: Resolver) -> Named:
     line number, and so are all rows of a recording that has two labels.
     Raises ValueError where the file is no such table, or names a column twice.
     """
-    header, rows = read_rows(table)
+    header, rows = read_own_rows(table)
     columns = [ALSO.get(name, name) if ALSO.get(name) not in header else name for name in header]
     if lacking := [column for column in ("path", "emotion") if column not in columns]:
         raise ValueError(
@@ -43,37 +44,36 @@ def read_table(table: Path, resolver: Resolver) -> Named:
             column: cell.strip() for column, cell in zip_longest(columns, row[: len(columns)], fillvalue="")
         }
         path, parsed = read_row(line, cells, table, resolver)
-        if len(row) > len(columns):
-            drop = f"more cells than columns, texts with commas need quotes: line {line}"
-            parsed = replace(parsed, drop=parsed.drop or drop)
+        if len(row) != len(columns):
+            parsed = replace(parsed, drop=parsed.drop or explain_length(len(row), len(columns), line))
         names.append((path, parsed))
     lines = [line for line, _ in rows]
     return sorted(drop_contradictions(names, lines, resolver), key=lambda pair: pair[0])
 
 
-def read_rows(table: Path) -> tuple[list[str], Rows]:
+def read_own_rows(table: Path) -> tuple[list[str], Rows]:
     """Names of the columns, in lower case, and the rows; ValueError for what can't be read as a table."""
     try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            first = file.readline()
-            marks = [mark for mark in (",", ";", "\t") if mark in first]
-            file.seek(0)
-            reader = csv.reader(file, delimiter=marks[0] if marks else ",", strict=True)
-            header = [name.strip().lower() for name in next(reader, [])]
-            rows = [(reader.line_num, cells) for cells in reader if cells]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(
-            f"{table} can't be read as CSV ({error}): save it as comma-separated UTF-8"
-        ) from error
+        rows = read_rows(table, ragged=True, marks=MARKS)
+    except TableError as error:
+        raise ValueError(f"the table can't be read: {error}") from error
+    header = [name.strip().lower() for name in rows.header]
     if double := sorted({name for name in header if name and header.count(name) > 1}):
         raise ValueError(f"{table} has several columns called {', '.join(double)}: leave one of each")
-    return header, rows
+    return header, [(line, row) for line, row in zip(rows.lines, rows.rows, strict=True) if row]
 
 
 def describe_table(table: Path) -> tuple[str, ...]:
     """Which of its columns aren't used, in lines for a person."""
-    others = [column for column in read_rows(table)[0] if column and column not in (*COLUMNS, *ALSO)]
+    others = [column for column in read_own_rows(table)[0] if column and column not in (*COLUMNS, *ALSO)]
     return (f"columns that aren't used: {', '.join(others)}",) if others else ()
+
+
+def explain_length(n_cells: int, n_columns: int, line: int) -> str:
+    """Why a row of another length than the header can't be used: which cell is which isn't known."""
+    if n_cells > n_columns:
+        return f"more cells than columns, texts with commas need quotes: line {line}"
+    return f"fewer cells than columns: line {line}"
 
 
 def read_row(line: int, row: Mapping[str, str], table: Path, resolver: Resolver) -> tuple[str, ParsedName]:

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 import tyro
 
+from fins.disk import NO_ROOM, is_full
+
 OF_TRAINING = ("h5py", "librosa", "markdown_it", "matplotlib", "PIL", "sklearn", "scipy", "threadpoolctl")
 """Libraries of the extra `train`."""
 
@@ -45,12 +47,22 @@ def run_checked(call: Callable[[], None]) -> None:
         sys.path.append(os.getcwd())  # as `python -m` does, for installed commands too
     try:
         call()
+        sys.stdout.flush()
     except (ValueError, OSError) as error:
         print(f"error: {sentence_of(error)}", file=sys.stderr)
+        _give_up_output()
         sys.exit(2)
     except KeyboardInterrupt:
         print("stopped: the same command goes on from here", file=sys.stderr)
         sys.exit(130)
+
+
+def _give_up_output() -> None:
+    """What standard output can't take is lost now; else Python would try again as it ends, and say so."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def read_options(
@@ -110,7 +122,10 @@ sys.excepthook = tell_what_is_missing
 def sentence_of(error: Exception) -> str:
     """One line: what the operating system says, without its number; other errors are sentences already."""
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        words = NO_ROOM if is_full(error) else error.strerror
+        if not error.filename:  # whatever writes a file names it
+            return f"the output can't be written: {words}" if is_full(error) else words
+        return f"{error.filename}: {words}"
     return " ".join(str(error).split())
 
 

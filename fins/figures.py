@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fins.disk import replacing
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -37,7 +39,8 @@ def save_figure(figure: Figure, path: Path, title: str = "") -> None:
     """Write a figure as PNG, under a title of plain text for the whole of it."""
     if title:
         figure.suptitle(title)
-    figure.savefig(path, dpi=DPI)
+    with replacing(path) as partial:
+        figure.savefig(partial, dpi=DPI, format="png")
 
 
 def nines(r2: R2Values) -> NDArray[np.float64]:

@@ -13,6 +13,8 @@ from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from fins.disk import replacing
+
 CONFIG, RESULT, HISTORY = "config.json", "result.json", "history.csv"
 FORMAT = 2  # of config.json; version 0.1 wrote none
 
@@ -121,9 +123,8 @@ def _lock(folder: Path) -> int | None:
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a text file that is either the old one or the new one, never half of it."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, content: object) -> None:
@@ -148,12 +149,10 @@ def write_history(path: Path, rows: Sequence[Any], kind: type) -> None:
     """One line a dataclass instance, the fields of `kind` as the header."""
     assert is_dataclass(kind)
     names = [field.name for field in fields(kind)]
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("w", newline="") as file:
+    with replacing(path) as partial, partial.open("w", newline="") as file:
         writer = csv.DictWriter(file, names)
         writer.writeheader()
         writer.writerows(asdict(row) for row in rows)
-    os.replace(partial, path)
 
 
 def as_command(module: str, config: Any) -> str:

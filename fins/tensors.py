@@ -13,21 +13,22 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
+from fins.disk import replacing
+
 WEIGHTS = "weights.safetensors"
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """Write tensors by name and a header that JSON can hold."""
-    partial = path.with_name(f"{path.name}.partial")
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    try:
-        save_file(contiguous, partial, {"header": json.dumps(header)})
-    except SafetensorError as error:
-        raise OSError(f"{path} can't be written, is the disk full? ({error})") from error
     umask = os.umask(0)
     os.umask(umask)
-    partial.chmod(0o666 & ~umask)  # as other files of a run, not for their owner alone
-    os.replace(partial, path)
+    try:
+        with replacing(path) as partial:
+            save_file(contiguous, partial, {"header": json.dumps(header)})
+            partial.chmod(0o666 & ~umask)  # as other files of a run, not for their owner alone
+    except SafetensorError as error:
+        raise OSError(f"{path} can't be written ({error})") from error
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -12,10 +12,13 @@ from fins.progress import TqdmWatch
 
 @dataclass(frozen=True)
 class SynthesiseConfig:
-    """Write a synthetic corpus: eight emotions of every speaker, sentence and take, and a README.txt."""
+    """Write a synthetic corpus: eight emotions of every speaker, sentence and take, and a README.txt.
+
+    What was stopped goes on by the same command.
+    """
 
     out: Path
-    """Folder to write, new or empty."""
+    """Folder to write, new or empty, or what this very command left when it was stopped."""
     n_speakers: int = N_SPEAKERS
     """Number of made-up voices, 1 to 8."""
     n_sentences: int = N_SENTENCES

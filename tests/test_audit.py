@@ -227,9 +227,11 @@ def test_a_manifest_alone(tmp_path: Path) -> None:
     audits.main(AuditConfig(manifest=path, out=tmp_path / "out"))
     result = json.loads((tmp_path / "out" / "audit.json").read_text())
     assert result["leaks"] == ["speakers"] and "alike" not in result["looked_for"]
+    assert result["n_rows"] == len(rows["utterance"])
     for text, reason in (
         ("utterance,speaker\na,b\n", "lacks the column emotion"),
         ("", "is empty: an audit needs"),
+        ('utterance,speaker,emotion,part\na,"b,sad,train\nc,b,sad,test"\n', "line 2 takes other rows"),
     ):
         path.write_text(text)
         with pytest.raises(ValueError, match=reason):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import os
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -13,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import data_manifests.rows
 from fins.data.audit import audit, certificate, describe_audit, rows_of, verdict
 from fins.data.folds import folds
 from fins.data.protocols import (
@@ -253,7 +258,7 @@ def test_a_protocol_of_ones_own() -> None:
 cells = st.one_of(
     st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\x00"), max_size=6),
     st.sampled_from(["NA", "nan", "0011", "1e3", "", "None", '"', 'a"b', "a,b", "x\ny", "\r", "\u2028", "é"]),
-)
+).filter(lambda cell: "," not in cell or len(cell.splitlines()) < 2)  # such a cell may look like rows
 
 
 @settings(max_examples=200, deadline=None)
@@ -271,14 +276,17 @@ def test_a_table_is_read_as_it_was_written(tmp_path_factory: pytest.TempPathFact
     ("content", "reason"),
     [
         (b"", "is empty"),
-        (b"a,b\n1,2\n3\n", "row 3 has 1 cells, the header 2"),
-        (b"a,b\n1,2,3\n", "row 2 has 3 cells, the header 2"),
-        (b"a,b\n\n1,2\n", "row 2 has 0 cells, the header 2"),
+        (b"a,b\n1,2\n3\n", "line 3 has 1 cells, the header 2"),
+        (b"a,b\n1,2,3\n", "line 2 has 3 cells, the header 2"),
+        (b"a,b\n\n1,2\n", "line 2 has 0 cells, the header 2"),
         (b'a,b\n"1,2\n3,4\n', "is damaged"),
         (b'a,b\n"1"x,2\n', "is damaged"),
-        (b'a,b\n1x"y,2\n', "a quote in row 2 isn't doubled"),
+        (b'a,b\n1x"y,2\n', "a quote in line 2 isn't doubled"),
         (b"a,a\n1,2\n", "two columns of one name"),
-        (b"a,b\n\xff,2\n", "no CSV in UTF-8"),
+        (b"a,b\n\xff,2\n", "line 2: it is no CSV in UTF-8"),
+        (b"a,b\n1,2\n3,\0\n", "line 3 has a NUL"),
+        (b'a,b,c\n1,"2,3\n4,5,6\n7,8",9\n', "a quote in line 2 takes other rows into its cell"),
+        (b'a,b,c\n"1\n2",3,4\n5,6\n', "line 4 has 2 cells, the header 3"),
     ],
 )
 def test_a_damaged_table_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
@@ -286,6 +294,43 @@ def test_a_damaged_table_is_refused(tmp_path: Path, content: bytes, reason: str)
     path.write_bytes(content)
     with pytest.raises(TableError, match=reason):
         read_table(path)
+
+
+@pytest.mark.parametrize("quote", ["minimal", "all"])
+def test_no_stray_quote_makes_a_row_vanish(tmp_path: Path, quote: Literal["minimal", "all"]) -> None:
+    """One quote, or two, put anywhere: the table is refused, or has as many rows as lines."""
+    rows = [(f"s/{n}", 'a "b"' if n % 3 == 0 else "x, y", f"{n:064x}") for n in range(6)]
+    text = io.StringIO()
+    writer = csv.writer(text, quoting=csv.QUOTE_ALL if quote == "all" else csv.QUOTE_MINIMAL)
+    writer.writerows([("utterance", "speaker", "sha256"), *rows])
+    rng = np.random.default_rng(0)
+    path = tmp_path / "table.csv"
+    n_refused = 0
+    for trial in range(3_000):
+        damaged = text.getvalue()
+        for place in sorted(rng.integers(0, len(damaged), 1 + trial % 2), reverse=True):
+            damaged = f'{damaged[:place]}"{damaged[place:]}'
+        path.write_text(damaged, encoding="utf-8", newline="")
+        try:
+            assert len(read_table(path)) == len(rows)
+        except TableError:
+            n_refused += 1
+    assert n_refused > 2_000
+
+
+def test_only_plain_files_of_a_limited_size_are_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    for path in (tmp_path / "pipe.csv", tmp_path, Path("/dev/zero")):
+        with pytest.raises(TableError, match="is no plain file"):
+            read_table(path)
+    (tmp_path / "link.csv").symlink_to(tmp_path / "table.csv")
+    (tmp_path / "table.csv").write_text("a\n1\n")
+    assert len(read_table(tmp_path / "link.csv")) == 1
+    monkeypatch.setattr(data_manifests.rows, "MOST_BYTES", 3)
+    with pytest.raises(TableError, match="larger than 0 MB"):
+        read_table(tmp_path / "table.csv")
 
 
 def test_a_table_of_a_spreadsheet_is_read(tmp_path: Path) -> None:

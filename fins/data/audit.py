@@ -20,7 +20,7 @@ from fins.data.same_sound import find_alike, fingerprints
 from fins.data.splits import PARTS, SPLIT, SPLIT_COLUMNS, UNUSED, part_of_each, read_split
 from fins.data.table import UtteranceTable
 from fins.progress import SILENT, Watch
-from fins.runs import locked, write_json
+from fins.runs import locked, write_atomically, write_json
 from fins.tables import TableError, read_table, write_table
 
 KINDS = {
@@ -92,7 +92,7 @@ def audit_split(config: AuditConfig, watch: Watch = SILENT) -> tuple[dict[str, A
     if config.out is not None:
         with locked(config.out):
             write_table(config.out / SPLIT, rows[list(SPLIT_COLUMNS)])
-            (config.out / "README.md").write_text(page + "\n", encoding="utf-8")
+            write_atomically(config.out / "README.md", page + "\n")
             write_json(config.out / "audit.json", result)
     return result, page
 
@@ -204,6 +204,7 @@ def certificate(
         "leaks": leaks,
         "never_shares": list(never_shares),
         "broken": [kind for kind in leaks if kind in never_shares],
+        "n_rows": len(rows),
         "n_utterances": {part: int((rows["part"] == part).sum()) for part in PARTS},
         "looked_for": [kind for kind in words_of(never_shares) if kind != "alike" or listened],
         "findings": [asdict(finding) for finding in findings],
@@ -221,7 +222,7 @@ def verdict(result: Mapping[str, Any]) -> str:
 def describe_audit(result: Mapping[str, Any], title: str) -> str:
     """A certificate as a page of Markdown."""
     counts = ", ".join(f"{n:,} {part}" for part, n in result["n_utterances"].items())
-    lines = [f"# Audit of {title}", "", f"{verdict(result)} ({counts})", ""]
+    lines = [f"# Audit of {title}", "", f"{verdict(result)} ({counts}; {result['n_rows']:,} rows)", ""]
     findings = {finding["kind"]: finding for finding in result["findings"]}
     lines += ["| looked for | found | examples |", "|---|--:|---|"]
     for kind, words in words_of(result["never_shares"]).items():

@@ -16,6 +16,7 @@ from data_manifests.labels import EMOTIONS, parse_labels
 from data_manifests.ledger import LedgerRow, Listing
 from fins.audio import SAMPLE_RATE, WINDOW
 from fins.data.preparation import Augment, Preparation, PreparationCounts, prepare_store
+from fins.disk import replacing
 from fins.progress import SILENT, Watch
 from fins.runs import library_versions, write_json
 
@@ -108,12 +109,13 @@ def write_ledger(path: Path, listing: Listing) -> None:
     missing = [
         LedgerRow(lost, "", "", "missing", "in the manifest and not on disk") for lost in listing.missing
     ]
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+    with (
+        replacing(path) as partial,
+        partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         writer = csv.DictWriter(file, names)
         writer.writeheader()
         writer.writerows(asdict(row) for row in (*listing.ledger, *missing))
-    os.replace(partial, path)
 
 
 def report_of(options: PrepareOptions, listing: Listing, total: PreparationCounts) -> dict[str, Any]:

@@ -9,6 +9,7 @@ Written once, atomically; then read-only. Plain h5py reads it in three lines:
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from data_manifests.manifest import Utterance
 from fins.audio import FULL_SCALE, HOP, SAMPLE_RATE, WINDOW, count_windows, cut_windows
 from fins.features import FEATURES, STORED, Floats, compute_features
+from fins.hdf5 import NewHdf5File
 from fins.runs import library_versions
 
 SCHEMA = 1
@@ -194,32 +196,15 @@ def to_amplitude(signal: NDArray[np.int16]) -> Floats:
     return signal.astype(np.float32) / np.float32(FULL_SCALE)
 
 
-class _new_file:
+@contextlib.contextmanager
+def _new_file(path: Path, attributes: Mapping[str, str]) -> Iterator[h5py.File]:
     """A store under a temporary name, renamed to its own once it is whole."""
-
-    def __init__(self, path: Path, attributes: Mapping[str, str]) -> None:
-        self.path, self.attributes = path, attributes
-        self.partial = path.with_name(f"{path.name}.partial")
-
-    def __enter__(self) -> h5py.File:
-        self.file = h5py.File(self.partial, "w")
-        self.file.attrs.update(schema=SCHEMA, sample_rate=SAMPLE_RATE, window=WINDOW, hop=HOP, complete=False)
-        self.file.attrs.update({f"version_{name}": number for name, number in library_versions().items()})
-        self.file.attrs.update(self.attributes)
-        return self.file
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            self.file.attrs["complete"] = True
-        self.file.close()
-        if error is not None:
-            self.partial.unlink()
-            return
-        with self.partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(self.partial, self.path)
+    with NewHdf5File(path) as file:
+        file.attrs.update(schema=SCHEMA, sample_rate=SAMPLE_RATE, window=WINDOW, hop=HOP, complete=False)
+        file.attrs.update({f"version_{name}": number for name, number in library_versions().items()})
+        file.attrs.update(attributes)
+        yield file
+        file.attrs["complete"] = True
 
 
 def _open_checked(path: Path) -> tuple[h5py.File, dict[str, NDArray]]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fins.audio import SAMPLE_RATE, WINDOW
 from fins.features.spectrum import N_BINS
-from fins.figures import BLUE, COLOURS, GREY, ORANGE, label_r2, new_figure, nines
+from fins.figures import BLUE, COLOURS, GREY, ORANGE, label_r2, new_figure, nines, save_figure
 from fins.learning.plots import bands_by_bin
 from fins.learning.r2 import r2_text
 
@@ -45,8 +45,7 @@ def plot_confusion(path: Path, confusion: Sequence[Sequence[int]], labels: Seque
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
     figure.colorbar(image, label="share of the row")
-    figure.suptitle(title)
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path, title)
 
 
 def plot_learning_curves(path: Path, history: Sequence[Mapping[str, Any]], kept: int, title: str) -> None:
@@ -75,8 +74,7 @@ def plot_learning_curves(path: Path, history: Sequence[Mapping[str, Any]], kept:
         axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axis.grid(axis="y", alpha=0.3)
         axis.legend(frameon=False)
-    figure.suptitle(title)
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path, title)
 
 
 def plot_groups(path: Path, groups: Mapping[str, Mapping[str, Any]], title: str, n_classes: int) -> None:
@@ -94,8 +92,7 @@ def plot_groups(path: Path, groups: Mapping[str, Mapping[str, Any]], title: str,
         axis.text(1.02, place, f"{row['uar']:.2f}, n = {row['n_utterances']}", va="center", fontsize=8)
     axis.set(xlabel=f"UAR (line: chance, 1 / {n_classes})", xlim=(0, 1), ylim=(len(groups) - 0.4, -0.6))
     axis.tick_params(axis="y", labelsize=8, length=0)
-    figure.suptitle(title)
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path, title)
 
 
 def plot_risk(path: Path, curve: Mapping[str, Any], title: str) -> None:
@@ -139,8 +136,7 @@ def plot_recalls(
     axis.set(ylabel="recall", ylim=(0, 1.09), yticks=np.linspace(0, 1, 6))
     axis.grid(axis="y", alpha=0.3)
     axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    figure.suptitle(title)
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path, title)
 
 
 def plot_moved(path: Path, before: Fin, after: Fin, scores: Mapping[str, Any], title: str) -> None:
@@ -171,8 +167,7 @@ def plot_moved(path: Path, before: Fin, after: Fin, scores: Mapping[str, Any], t
         bars.margins(x=0.15)
         bars.set(xlabel="length of the change over the length before")
     _draw_r2(fit, scores["r2_before"]["per_output"], scores["r2_after"]["per_output"])
-    figure.suptitle(title)
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path, title)
 
 
 def _draw_r2(axis: Any, before: Sequence[float | None], after: Sequence[float | None]) -> None:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fins.audio import SAMPLE_RATE, WINDOW
+from fins.disk import naming
 from fins.progress import SILENT, Watch
 from fins.tensors import WEIGHTS, load_tensors
 from ser_heads.inference.int8 import compare_recalls, round_weights
@@ -231,8 +232,9 @@ def export_model(
     onnx.helper.set_model_props(proto, metadata_of(model, card or {}))
     onnx.checker.check_model(proto)
     partial = path.with_name(f"{path.name}.partial")
-    partial.write_bytes(proto.SerializeToString())
     try:
+        with naming(path):
+            partial.write_bytes(proto.SerializeToString())
         difference = compare(model, partial)
         if difference > (ROUNDED_TOLERANCE if int8 else TOLERANCE):
             raise ValueError(

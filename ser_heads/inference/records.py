@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from fins.disk import append_line
 from fins.tables import read_table
 from ser_heads.inference.predict import Prediction
 
@@ -156,8 +157,7 @@ class AnswerJournal:
 
     def add(self, file: str, records: Sequence[Record]) -> None:
         if self.path is not None:
-            with self.path.open("a", encoding="utf-8") as journal:
-                journal.write(json.dumps({"file": file, "records": list(records)}) + "\n")
+            append_line(self.path, json.dumps({"file": file, "records": list(records)}))
 
     def remove(self) -> None:
         if self.path is not None:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from fins.audio import WINDOW, Signal
 from fins.data.store import Store
+from fins.hdf5 import NewHdf5File
 from fins.progress import SILENT, Watch
 from ser_heads.frontends import FrontEnd
 from ser_heads.frontends.waveform import Trim
@@ -257,8 +258,9 @@ class SegmentWriter:
 
     def __enter__(self) -> SegmentWriter:
         self.folder.path.mkdir(exist_ok=True)
-        self.partial = self.folder.path / f"{os.getpid()}-{time.time_ns()}.partial"
-        self.file = h5py.File(self.partial, "w")
+        self.path = self.folder.path / f"{os.getpid()}-{time.time_ns()}.h5"
+        self.new = NewHdf5File(self.path)
+        self.file = self.new.__enter__()
         self.frames = self.file.create_dataset(
             "frames", (0, self.n_columns), "f4", maxshape=(None, self.n_columns), chunks=(128, self.n_columns)
         )
@@ -270,19 +272,15 @@ class SegmentWriter:
         self.block.append(frames)
         if len(self.block) == BLOCK:
             self._flush()
+            self.new.check()
 
-    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
-        try:
-            if kind is None:
-                self._flush()
-                self.file["index"] = np.array(self.index, np.int64).reshape(-1, 4)
-            self.file.close()
-            if kind is None:
-                whole = self.partial.with_suffix(".h5")
-                os.replace(self.partial, whole)
-                self.folder._open(whole)
-        finally:
-            self.partial.unlink(missing_ok=True)
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if kind is None:
+            self._flush()
+            self.file["index"] = np.array(self.index, np.int64).reshape(-1, 4)
+        self.new.__exit__(kind, error, trace)
+        if kind is None:
+            self.folder._open(self.path)
 
     def _flush(self) -> None:
         if self.block:

@@ -10,6 +10,7 @@ become sound as in Klatt (1980), "Software for a cascade/parallel formant synthe
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
@@ -21,9 +22,12 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
+from data_manifests.reading import UNFINISHED
 from fins.audio import SAMPLE_RATE
 from fins.data.synthetic.voices import ACTED, SEGMENTS, SENTENCES, SPEAKERS, STYLES, Speaker, Style
+from fins.disk import replacing
 from fins.progress import SILENT, Watch
+from fins.runs import locked, read_json, write_atomically, write_json
 
 BLOCK = 110  # samples, 5 ms: Klatt's interval between two settings of the filters
 BLOCKS_PER_SECOND = SAMPLE_RATE / BLOCK
@@ -251,33 +255,55 @@ def write_corpus(
     watch : is told of each utterance that is written
     returns : n_speakers * 8 * n_sentences * n_takes paths, by speaker, emotion, sentence and take
 
-    A sample is 16 bit, round(amplitude * 32768). Raises ValueError where a number is out of its range and
-    FileExistsError where `root` holds anything, before anything is written.
+    A sample is 16 bit, round(amplitude * 32768). What was stopped goes on by the same call: until the corpus
+    is whole, a file says that it isn't, and no command takes it for one. Raises ValueError where a number is
+    out of its range or the folder holds an unfinished corpus of other options, and FileExistsError where it
+    holds anything else, before anything is written.
     """
     _check("n_speakers", n_speakers, 1, len(SPEAKERS))
     _check("n_sentences", n_sentences, 1, len(SENTENCES))
     _check("n_takes", n_takes, 1)
     _check("seed", seed, 0)
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise FileExistsError(f"{root} is not an empty folder: give a new one")
     speakers, sentences, takes = (range(1, n + 1) for n in (n_speakers, n_sentences, n_takes))
     keys = list(product(speakers, ACTED, sentences, takes))
     sizes = {"n_speakers": n_speakers, "n_sentences": n_sentences, "n_takes": n_takes, "seed": seed}
-    root.mkdir(parents=True, exist_ok=True)
-    # First, so that even an interrupted corpus says what it is.
-    (root / "README.txt").write_text(README.format(n_utterances=len(keys), **sizes), encoding="utf-8")
-    paths = []
-    with watch.bar(len(keys), "utterances") as bar:
-        for key in keys:
-            paths.append(_write(root, key, seed))
-            bar.update()
+    if root.exists() and not root.is_dir():
+        raise FileExistsError(f"{root} is not an empty folder: give a new one")
+    with locked(root):
+        _begin(root, sizes)
+        # First, so that even an interrupted corpus says what it is.
+        write_atomically(root / "README.txt", README.format(n_utterances=len(keys), **sizes))
+        paths = []
+        with watch.bar(len(keys), "utterances") as bar:
+            for key in keys:
+                paths.append(_write(root, key, seed))
+                bar.update()
+        (root / UNFINISHED).unlink()  # last: the corpus is whole
     return paths
+
+
+def _begin(root: Path, sizes: dict[str, int]) -> None:
+    """Mark a folder as a corpus that is being written, if it is new, empty or such a corpus already."""
+    marker = root / UNFINISHED
+    if marker.exists():
+        before = read_json(marker)
+        if before != sizes:
+            options = ", ".join(f"{name} {value}" for name, value in before.items())
+            raise ValueError(f"{root} holds an unfinished corpus of {options}: give these, or a new folder")
+    elif any(path.suffix != ".partial" for path in root.iterdir()):
+        raise FileExistsError(f"{root} is not an empty folder: give a new one")
+    write_json(marker, sizes)
 
 
 def _write(root: Path, key: Key, seed: int) -> Path:
     speaker, emotion, sentence, take = key
     path = root / f"s{speaker:02}" / f"s{speaker:02}_{emotion}_{sentence:02}_{take}.wav"
+    if path.exists():  # by a call that was stopped later
+        return path
     path.parent.mkdir(exist_ok=True)
     samples = np.rint(synthesise(*key, seed=seed) * 32_768).astype(np.int16)
-    soundfile.write(path, samples, SAMPLE_RATE, subtype="PCM_16")
+    content = io.BytesIO()  # libsndfile doesn't say why a disk refuses
+    soundfile.write(content, samples, SAMPLE_RATE, subtype="PCM_16", format="WAV")
+    with replacing(path) as partial:
+        partial.write_bytes(content.getbuffer())
     return path

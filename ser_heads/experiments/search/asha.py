@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from ray import tune
 from ray.exceptions import ActorDiedError, RayActorError
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
+from fins.disk import NO_ROOM, says_full
 from fins.progress import Bar
 from ser_heads.experiments.cluster import RETRIES
 from ser_heads.experiments.config import RunConfig
@@ -57,6 +59,9 @@ class Asha(ASHAScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         number = trial.config["number"]
         record = self.journal.record(number)
+        if "full" in result:
+            self.journal.full = self.journal.full or result["full"]
+            return TrialScheduler.STOP
         if "failed" in result:
             self.journal.write(number, {"ended": "failed", "why": result["failed"]})
         elif not record.ended and result["epoch"] > len(record.rows):
@@ -104,6 +109,9 @@ class JournalCallback(tune.Callback):
         )
         if RayActorError.__name__ in text or ActorDiedError.__name__ in text:
             why = f"its process was lost {1 + RETRIES} times, as a rule for want of memory"
+        if says_full(text):
+            self.journal.full = self.journal.full or f"trial {trial.config['number']}: {NO_ROOM}"
+            return
         self.journal.write(trial.config["number"], {"ended": "failed", "why": why})
 
 
@@ -128,7 +136,8 @@ def run_trials(
     that came of it.
 
     configs : number of a trial → its options, with stores as every process finds them
-    A trial whose process is lost starts again from its last epoch.
+    A trial whose process is lost starts again from its last epoch. Raises OSError in one sentence if a disk
+    was full: no trial counts as failed then.
     """
     out = out.resolve()
 
@@ -149,8 +158,14 @@ def run_trials(
             tune_config=tune_config_of(asha, resources, seconds),
             run_config=run_config_of(out, asha.journal, bar),
         ).fit()
+    except Exception:  # Ray wraps what its callbacks raise
+        if not says_full(traceback.format_exc()):
+            raise
+        asha.journal.full = asha.journal.full or f"{out}: {NO_ROOM}"
     finally:
         shutil.rmtree(out / STORAGE, ignore_errors=True)
+    if asha.journal.full:
+        raise OSError(asha.journal.full)
 
 
 def tune_config_of(asha: Asha, resources: TrialResources, seconds: float | None) -> Any:

@@ -14,6 +14,7 @@ import torch
 
 from fins.command import sentence_of
 from fins.data.table import UtteranceTable
+from fins.disk import append_line, is_full, says_full
 from fins.progress import SILENT
 from ser_heads.experiments.assembly import assemble
 from ser_heads.experiments.config import RunConfig
@@ -34,8 +35,8 @@ def train_trial(
     """Train to the last epoch, from the start or from the checkpoint, on the train and validation parts.
 
     report : called with a row after each epoch, and first with those of the epochs in the checkpoint
-    What makes training impossible, as a loss that is no number, is reported: as an error it would be tried
-    again, to the same end.
+    What makes training impossible, as a loss that is no number or a full disk, is reported: as an error it
+    would be tried again, to the same end.
     """
     torch.set_num_threads(n_threads)
     try:
@@ -47,6 +48,10 @@ def train_trial(
                 trainer.run(lambda state: report(row_of_epoch(state, len(state.history))))
     except ValueError as error:
         report({"failed": sentence_of(error)})
+    except OSError as error:
+        if not is_full(error):
+            raise
+        report({"full": sentence_of(error)})
 
 
 def start_trainer(
@@ -110,6 +115,7 @@ class Journal:
             self.lines = [json.loads(line) for line in whole.splitlines()]
         except json.JSONDecodeError as error:
             raise ValueError(f"{path} is damaged: delete the folder to search again") from error
+        self.full = ""  # what the first trial says that had no room on the disk, in this try
         self.trials: dict[int, TrialRecord] = {}
         for line in self.lines:
             self._take(line)
@@ -118,8 +124,7 @@ class Journal:
     def write(self, number: int, row: Row) -> None:
         """Add a line on a trial, with the time, and take it in."""
         line = {"trial": number, **row, "at": round(self.seconds(), 1)}
-        with self.path.open("a") as file:
-            file.write(json.dumps(line, allow_nan=False) + "\n")
+        append_line(self.path, json.dumps(line, allow_nan=False))
         self.lines.append(line)
         self._take(line)
 
@@ -140,7 +145,8 @@ class Journal:
         if "epoch" in line:
             record.rows.append(dict(line))
         record.retries += line.get("lost", False)
-        record.ended, record.why = line.get("ended", record.ended), line.get("why", record.why)
+        if "ended" in line and not says_full(line.get("why", "")):  # such a trial goes on once there is room
+            record.ended, record.why = line["ended"], line.get("why", "")
 
 
 def checkpoint_of(out: Path, number: int) -> Path:

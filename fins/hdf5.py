@@ -1,0 +1,94 @@
+"""New HDF5 files: each is whole or not there, with checksums, and a full disk is an error like any other."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from pathlib import Path
+
+import h5py
+
+from fins.disk import naming
+
+VERSION = "v110"  # of the format: the first whose headers and indexes have checksums
+
+
+class _Written(io.RawIOBase):
+    """Where HDF5 writes. It can crash the process where a write fails, so it isn't told: the first failure is
+    kept, and what is written after it is passed over."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = path.open("w+b", buffering=0)
+        self.failure: OSError | None = None
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        return self.file.readinto(buffer) or 0
+
+    def write(self, content: memoryview) -> int:  # type: ignore[override]
+        rest = memoryview(content)
+        try:
+            while len(rest) and self.failure is None:
+                rest = rest[self.file.write(rest) :]
+        except OSError as error:
+            self.failure = error
+        return len(content)
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            if self.failure is None:
+                self.file.truncate(size)
+        except OSError as error:
+            self.failure = error
+        return size or 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self.file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self.file.tell()
+
+    def sync(self) -> None:
+        """Raises what failed, if anything did; else all is on the disk."""
+        if self.failure is not None:
+            raise self.failure
+        os.fsync(self.file.fileno())
+
+    def close(self) -> None:
+        self.file.close()
+        super().close()
+
+
+class NewHdf5File:
+    """A context in which an HDF5 file is written; it gets its name once it is whole, else it isn't there.
+
+    Errors of the disk are OSErrors with the file's name: at the context's end, or when `check` is called.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.partial = path, path.with_name(f"{path.name}.partial")
+
+    def __enter__(self) -> h5py.File:
+        with naming(self.path):
+            self.written = _Written(self.partial)
+        self.file = h5py.File(self.written, "w", libver=(VERSION, VERSION))
+        return self.file
+
+    def check(self) -> None:
+        """Raises OSError if something couldn't be written, so that work for nothing ends."""
+        if self.written.failure is not None:
+            with naming(self.path):
+                raise self.written.failure
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        try:
+            with contextlib.suppress(Exception if self.written.failure else ()):  # what follows from it
+                self.file.close()
+            if kind is None or self.written.failure:
+                with naming(self.path):
+                    self.written.sync()
+                    os.replace(self.partial, self.path)
+        finally:
+            self.written.close()
+            with contextlib.suppress(OSError):
+                self.partial.unlink(missing_ok=True)
