@@ -132,8 +132,7 @@ def run_trials(
     seconds: float | None = None,
     bar: Bar | None = None,
 ) -> None:
-    """Train trials on Ray, in a session of it, until each has ended or the time is spent; the journal has all
-    that came of it.
+    """Train trials on Ray until each has ended or the time is spent; the journal has all that came of it.
 
     configs : number of a trial → its options, with stores as every process finds them
     A trial whose process is lost starts again from its last epoch. Raises OSError in one sentence if a disk
