@@ -42,6 +42,20 @@ def read_table(table: Path, resolver: Resolver) -> Named:
     return sorted(names, key=lambda pair: pair[0])
 
 
+def is_there(path: Path) -> bool:
+    """Whether a path leads to a file; one that no file can have, being too long, leads to none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def without_ending(path: str) -> str:
+    """Of a path; empty where it names no file."""
+    pure = PurePosixPath(path)
+    return pure.with_suffix("").as_posix() if pure.name else ""
+
+
 def explain_length(n_cells: int, n_columns: int, line: int) -> str:
     """Why a row of another length than the header can't be used: which cell is which isn't known."""
     if n_cells > n_columns:
@@ -53,12 +67,14 @@ def read_row(line: int, row: Mapping[str, str], table: Path, resolver: Resolver)
     """Path of one row, and what it says; `line` is the row's number in the file, counting the header."""
     path = PurePosixPath(os.path.normpath(row["path"])).as_posix() if row["path"] else ""
     part = row.get("part", "")
-    here = not path or (table.parent / path).is_file()
+    here = not path or is_there(table.parent / path)
     drop, unknown = "", ""
     if not path:
         drop = f"no path: line {line}"
     elif path.startswith(("/", "../")) or path == "..":
         drop = f"outside the folder of the table: line {line} has {path}"
+    elif not PurePosixPath(path).name:
+        drop = f"no name of a file: line {line} has {path}"
     elif not here:
         drop = f"not on disk: line {line} has {path}"
     elif not is_audio(path):
@@ -68,7 +84,7 @@ def read_row(line: int, row: Mapping[str, str], table: Path, resolver: Resolver)
     elif part and part.lower() not in PARTS:
         drop = f"unknown part {part!r}: line {line}"
     return path, ParsedName(
-        id=row.get("id") or PurePosixPath(path).with_suffix("").as_posix() if path else "",
+        id=row.get("id") or without_ending(path),
         speaker=row.get("speaker") or "unknown",
         label=row["emotion"],
         sentence=row.get("sentence", ""),
