@@ -87,6 +87,8 @@ def read_row(line: int, row: Mapping[str, str], table: Path, resolver: Resolver)
         drop = f"no path: line {line}"
     elif path.startswith(("/", "../")) or path == "..":
         drop = f"outside the folder of the table: line {line} has {path}"
+    elif not PurePosixPath(path).name:
+        drop = f"no name of a file: line {line} has {path}"
     elif not here:
         drop = f"not on disk: line {line} has {path}"
     elif is_convertible(path):

@@ -5,12 +5,17 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
+import numpy as np
+from numpy.typing import NDArray
 
 from fins.disk import naming
 
+CHUNK_BYTES = 1 << 16  # of which each has a checksum: read as a whole, so not many
 VERSION = "v110"  # of the format: the first whose headers and indexes have checksums
 
 
@@ -93,3 +98,32 @@ class NewHdf5File:
             self.written.close()
             with contextlib.suppress(OSError):
                 self.partial.unlink(missing_ok=True)
+
+
+def new_dataset(file: h5py.File, name: str, values: NDArray[Any]) -> None:
+    """Write an array as a dataset with checksums."""
+    empty_dataset(file, name, values.shape, values.dtype)
+    if len(values):
+        file[name][...] = values
+
+
+def empty_dataset(file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """Make a dataset with a checksum for each chunk, of which none is kept where there are no rows."""
+    if 0 in shape:
+        file.create_dataset(name, shape=shape, dtype=dtype)
+        return
+    row = dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
+    chunk = (min(shape[0], max(1, CHUNK_BYTES // row)), *shape[1:])
+    file.create_dataset(name, shape=shape, dtype=dtype, chunks=chunk, fletcher32=True)
+
+
+def fixed_texts(texts: Sequence[str]) -> NDArray[np.bytes_]:
+    """Texts in UTF-8, all of one length: HDF5's heap of others has no checksum, and damaged it can hang."""
+    encoded = [text.encode() for text in texts]
+    return np.array(encoded, dtype=h5py.string_dtype("utf-8", max([1, *map(len, encoded)])))
+
+
+def set_text(file: h5py.File, name: str, text: str) -> None:
+    """Write an attribute that isn't in HDF5's heap either."""
+    content = text.encode()
+    file.attrs.create(name, content, dtype=h5py.string_dtype("utf-8", max(1, len(content))))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import json
 import os
 import platform
@@ -13,6 +14,7 @@ from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from fins.digests import DIGESTS, digests_of
 from fins.disk import replacing
 
 CONFIG, RESULT, HISTORY = "config.json", "result.json", "history.csv"
@@ -73,9 +75,23 @@ def read_config(folder: Path) -> dict[str, Any]:
 def start_run(folder: Path, config: Mapping[str, Any]) -> None:
     """Write a run's configuration into its folder; an earlier result no longer counts."""
     machine = {"cpus": os.cpu_count(), "machine": platform.machine(), "system": platform.system()}
-    (folder / RESULT).unlink(missing_ok=True)  # first: killed in between, it would be another run's
+    forget_result(folder)  # first: killed in between, it would be another run's
     content = {"format": FORMAT, "config": config, "versions": library_versions(), **machine}
     write_json(folder / CONFIG, content)
+
+
+def forget_result(folder: Path) -> None:
+    """What a folder holds is being made again."""
+    (folder / RESULT).unlink(missing_ok=True)
+    (folder / DIGESTS).unlink(missing_ok=True)
+
+
+def finish_run(folder: Path, result: object) -> None:
+    """Write the digests of a run's files and its result; the result last: it says that the run is whole."""
+    text = as_json(result)
+    digests = digests_of(folder) | {RESULT: hashlib.sha256(text.encode()).hexdigest()}
+    write_json(folder / DIGESTS, {"sha256": digests})
+    write_atomically(folder / RESULT, text)
 
 
 @contextlib.contextmanager
@@ -129,7 +145,12 @@ def write_atomically(path: Path, text: str) -> None:
 
 def write_json(path: Path, content: object) -> None:
     """Indented, atomic; a number that is NaN or infinite is an error, since JSON knows none."""
-    write_atomically(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+    write_atomically(path, as_json(content))
+
+
+def as_json(content: object) -> str:
+    """Indented; a number that is NaN or infinite is an error."""
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> dict[str, Any]:

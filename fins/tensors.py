@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
+from fins.digests import check_digest
 from fins.disk import replacing
 
 WEIGHTS = "weights.safetensors"
@@ -32,9 +33,11 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str,
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors by name and the header; ValueError in one sentence for a file that is no such thing."""
+    """Tensors by name and the header; ValueError in one sentence for a file that is no such thing, or that
+    isn't what its run wrote."""
     if not path.is_file():
         raise ValueError(f"the weights {path} are missing: train them first, or check the path")
+    check_digest(path)
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["header"])

@@ -10,6 +10,7 @@ COMMANDS = {
     "prepare": "pipelines.prepare",
     "explore": "pipelines.explore",
     "audit": "pipelines.audit",
+    "verify": "pipelines.verify",
     "train-fin": "fins.train",
     "report-fins": "fins.report",
     "train": "pipelines.train",

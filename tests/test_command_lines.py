@@ -66,6 +66,8 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         ("pipelines.crossval", ("--model", "fin"), "--store"),
         ("pipelines.audit", (), "--store"),
         ("pipelines.report", ("nowhere",), "is missing"),
+        ("pipelines.verify", (), "give stores"),
+        ("pipelines.verify", ("nowhere",), "is missing"),
         ("pipelines.compare", ("small",), "--store"),
         ("pipelines.tune", ("fin",), "--store"),
         ("pipelines.tune", ("fim", "--store", "nowhere.h5"), "fin, wavelet_packet_net"),
@@ -109,6 +111,7 @@ def test_an_error_is_one_sentence_and_exit_code_2(
         "pipelines.compare",
         "pipelines.tune",
         "pipelines.explore",
+        "pipelines.verify",
     ],
 )
 def test_help_tells_units_and_defaults(run: Callable[..., Ended], module: str) -> None:

@@ -325,6 +325,18 @@ def test_csv_without_its_columns_or_not_a_csv(tmp_path):
         read_corpus("csv", tmp_path)
 
 
+def test_a_name_that_no_file_can_have_is_a_counted_row(tmp_path):
+    write_tree(tmp_path, "a.wav")
+    names = (".", "/", "..", "./", "//", "x" * 300 + ".wav", "y/" * 3_000 + "z.wav", "a.wav/b.wav")
+    listing = read_corpus(
+        "csv", write_table(tmp_path, "path,emotion", *(f"{name},sad" for name in names), "a.wav,sad")
+    )
+    assert [utterance.id for utterance in listing.utterances] == ["a"]
+    assert len(listing.ledger) == len(names) + 1
+    reasons = {row.reason.partition(" has ")[0] for row in listing.ledger if row.action == "dropped"}
+    assert {f"line {number}" for number in range(2, 10)} == {reason.partition(": ")[2] for reason in reasons}
+
+
 def test_a_written_manifest_is_a_table_again(tmp_path):
     write_tree(tmp_path, "a/1.wav", "2.wav")
     rows = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -12,6 +13,7 @@ from conftest import make_recordings
 from data_manifests.manifest import Utterance
 from fins.audio import HOP, WINDOW
 from fins.data.store import Recording, Store, StoreError, join_stores, write_store
+from fins.data.verification import verify
 from fins.features import FEATURES, STORED
 
 
@@ -153,6 +155,105 @@ def test_damaged_bytes_are_refused_in_one_sentence_or_do_no_harm(tmp_path: Path)
         except StoreError:
             refused += 1
     assert refused > 50
+
+
+def test_every_changed_bit_is_noticed(tmp_path: Path) -> None:
+    """Bits anywhere, and pages of zeros: reading all says so, unless nothing that is read changed."""
+    path = tmp_path / "store.h5"
+    write_store(path, make_recordings(4))
+    whole = path.read_bytes()
+    with Store(path) as store:
+        assert store.has_checksums and store.damaged() == []
+        names = [*store.file["labels"], "signal"]
+        before = {name: store.file[name if name == "signal" else f"labels/{name}"][:] for name in names}
+    rng = np.random.default_rng(0)
+    n_noticed = 0
+    for trial in range(120):
+        damaged = bytearray(whole)
+        place = int(rng.integers(0, len(whole) - 4_096))
+        if trial % 2:
+            damaged[place] ^= 1 << trial % 8
+        else:
+            damaged[place : place + 4_096] = bytes(4_096)
+        path.write_bytes(damaged)
+        try:
+            with Store(path) as store:
+                noticed = bool(store.damaged())
+                if not noticed:
+                    for name, values in before.items():
+                        dataset = store.file[name if name == "signal" else f"labels/{name}"]
+                        np.testing.assert_array_equal(dataset[:], values)
+        except StoreError:
+            noticed = True
+        n_noticed += noticed
+    assert n_noticed > 80
+
+
+def test_a_damaged_store_names_the_dataset(tmp_path: Path) -> None:
+    path = tmp_path / "store.h5"
+    write_store(path, make_recordings(4))
+    with Store(path) as store:
+        chunk = store.file["signal"].id.get_chunk_info(0)
+    content = bytearray(path.read_bytes())
+    content[chunk.byte_offset + 1_000] ^= 4
+    path.write_bytes(content)
+    with Store(path) as store:
+        assert store.damaged() == ["signal"]
+        with pytest.raises(
+            StoreError, match=r"store.h5 is damaged: signal isn't what was written; make it"
+        ) as raised:
+            store.signal(0)
+        assert "\n" not in str(raised.value)
+        with pytest.raises(StoreError, match="signal isn't what was written"):
+            store.windows(0, 3)
+
+
+def test_no_store_has_a_heap_that_can_hang(tmp_path: Path, small_store: Path) -> None:
+    content = small_store.read_bytes()
+    assert b"GCOL" not in content
+    with h5py.File(small_store) as file:
+        assert all(
+            h5py.check_string_dtype(file[f"utterances/{name}"].dtype).length for name in ("id", "speaker")
+        )
+
+
+def test_a_store_of_an_earlier_version_is_read_and_said_to_carry_no_checksums(tmp_path: Path) -> None:
+    """As versions before wrote it: texts of any length, nothing in chunks."""
+    new, old = tmp_path / "new.h5", tmp_path / "old.h5"
+    write_store(new, make_recordings(4))
+    with h5py.File(new) as source, h5py.File(old, "w") as file:
+        file.attrs.update(source.attrs)
+        for name in ("signal", "windows/start", "windows/utterance", *(f"labels/{name}" for name in STORED)):
+            file[name] = source[name][:]
+        for name, column in source["utterances"].items():
+            if column.dtype.kind == "S":
+                texts = list(column.asstr()[:])
+                file.create_dataset(f"utterances/{name}", data=texts, dtype=h5py.string_dtype())
+            else:
+                file[f"utterances/{name}"] = column[:]
+    with Store(old) as before, Store(new) as now:
+        assert not before.has_checksums and before.damaged() == [] and now.has_checksums
+        for name, column in now.utterances.items():
+            assert list(before.utterances[name]) == list(column)
+    assert [verified.describe() for verified in verify((old,))] == [
+        f"{old}: carries no checksums, since an earlier version wrote it"
+    ]
+
+
+def test_texts_of_every_kind_come_back(tmp_path: Path) -> None:
+    texts = ["", "é/ü", "日本語 " * 40, "x"]
+    recordings = [
+        Recording(
+            replace(recording.utterance, sentence=text, speaker=text), recording.signal, recording.sha256
+        )
+        for recording, text in zip(make_recordings(4), texts, strict=True)
+    ]
+    parts = [tmp_path / f"{number}.h5" for number in range(4)]
+    for part, recording in zip(parts, recordings, strict=True):
+        write_store(part, [recording])
+    join_stores(tmp_path / "joined.h5", parts)
+    with Store(tmp_path / "joined.h5") as store:
+        assert list(store.utterances["sentence"]) == list(store.utterances["speaker"]) == texts
 
 
 def test_a_failure_while_writing_leaves_nothing_behind(tmp_path: Path) -> None:

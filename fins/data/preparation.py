@@ -297,7 +297,9 @@ def _make_part(
 def _finished(path: Path) -> PreparationCounts | None:
     """The counts of a part that an earlier run ended, or None; unreadable files are tried again."""
     try:
-        with Store(path):
+        with Store(path) as store:
+            if not store.has_checksums or store.damaged():
+                return None
             counts = PreparationCounts(**read_json(path.with_suffix(".json")))
     except (ValueError, OSError, TypeError):
         return None
@@ -319,9 +321,9 @@ def _identity(utterances: Sequence[Utterance], root: Path, preparation: Preparat
 def _stored_counts(out: Path, identity: str) -> PreparationCounts:
     """The counts of a store that this very input made already."""
     with Store(out) as store:
-        if json.loads(store.file.attrs.get("identity", "null")) != identity:
+        if json.loads(store.text("identity", "null")) != identity:
             raise StoreError(f"{out} exists already, made of other input: delete it or choose another --out")
-        return PreparationCounts(**json.loads(store.file.attrs["account"]))
+        return PreparationCounts(**json.loads(store.text("account")))
 
 
 def _keep_parts_of(parts: Path, identity: str) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import h5py
 import numpy as np
@@ -23,10 +24,11 @@ from numpy.typing import NDArray
 from data_manifests.manifest import Utterance
 from fins.audio import FULL_SCALE, HOP, SAMPLE_RATE, WINDOW, count_windows, cut_windows
 from fins.features import FEATURES, STORED, Floats, compute_features
-from fins.hdf5 import NewHdf5File
+from fins.hdf5 import NewHdf5File, empty_dataset, fixed_texts, new_dataset, set_text
 from fins.runs import library_versions
 
 SCHEMA = 1
+ADVICE = "make it again with python -m pipelines.prepare"
 COPY_ROWS = 1 << 16  # rows that are held in memory at once while parts are joined
 
 
@@ -76,33 +78,26 @@ def write_store(
         "n_windows": n_windows,
     }
     with _new_file(path, attributes or {}) as file:
-        file["signal"] = np.concatenate([np.empty(0, np.int16), *signals])
+        new_dataset(file, "signal", np.concatenate([np.empty(0, np.int16), *signals]))
         for column in TEXT_COLUMNS:
-            file.create_dataset(
-                f"utterances/{column}", data=[row[column] for row in rows], dtype=h5py.string_dtype()
-            )
+            new_dataset(file, f"utterances/{column}", fixed_texts([row[column] for row in rows]))
         for column, values in counts.items():
-            file[f"utterances/{column}"] = values
+            new_dataset(file, f"utterances/{column}", values)
         starts = [first + HOP * np.arange(n) for first, n in zip(first_sample, n_windows, strict=True)]
-        file["windows/start"] = np.concatenate([np.empty(0, np.int64), *starts])
-        file["windows/utterance"] = np.repeat(np.arange(len(rows), dtype=np.int32), n_windows)
+        new_dataset(file, "windows/start", np.concatenate([np.empty(0, np.int64), *starts]))
+        utterance_of = np.repeat(np.arange(len(rows), dtype=np.int32), n_windows)
+        new_dataset(file, "windows/utterance", utterance_of)
         for name in STORED:
             empty = np.empty((0, FEATURES[name].n_outputs), np.float32)
-            file[f"labels/{name}"] = np.concatenate([empty, *(label[name] for label in labels)])
+            new_dataset(file, f"labels/{name}", np.concatenate([empty, *(label[name] for label in labels)]))
 
 
 def join_stores(path: Path, parts: Sequence[Path], attributes: Mapping[str, str] | None = None) -> None:
     """Write one store from many, end to end, holding little of them in memory."""
     with _new_file(path, attributes or {}) as file:
-        totals: dict[str, int] = {}
-        layout: dict[str, h5py.Dataset] = {}
-        for part in parts:
-            with Store(part) as store:
-                for name in _datasets(store.file):
-                    totals[name] = totals.get(name, 0) + len(store.file[name])
-                    layout.setdefault(name, (store.file[name].shape[1:], store.file[name].dtype))
+        layout = _layout_of(parts)
         for name, (shape, dtype) in layout.items():
-            file.create_dataset(name, shape=(totals[name], *shape), dtype=dtype)
+            empty_dataset(file, name, shape, dtype)
         filled = dict.fromkeys(layout, 0)
         for part in parts:
             with Store(part) as store:
@@ -115,13 +110,27 @@ def join_stores(path: Path, parts: Sequence[Path], attributes: Mapping[str, str]
                 for name in layout:
                     source = store.file[name]
                     for start in range(0, len(source), COPY_ROWS):
-                        rows = source[start : start + COPY_ROWS]
+                        rows = store.read(source, slice(start, start + COPY_ROWS))
                         if name in offset:
                             rows += offset[name]
                         target = filled[name] + start
                         file[name][target : target + len(rows)] = rows
                 for name in layout:
                     filled[name] += len(store.file[name])
+
+
+def _layout_of(parts: Sequence[Path]) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Name → shape and type of each dataset of the stores end to end; texts are as long as the longest."""
+    layout: dict[str, tuple[tuple[int, ...], np.dtype]] = {}
+    for part in parts:
+        with Store(part) as store:
+            for name in _datasets(store.file):
+                (n, *others), dtype = store.file[name].shape, store.file[name].dtype
+                before, widest = layout.get(name, ((0,), dtype))
+                if dtype.kind == "S" and dtype.itemsize > widest.itemsize:
+                    widest = dtype
+                layout[name] = (before[0] + n, *others), widest
+    return layout
 
 
 class Store:
@@ -151,7 +160,7 @@ class Store:
     def signal(self, row: int) -> NDArray[np.int16]:
         """(n_samples,) int16 of one utterance; full scale is 32,768."""
         first = self.utterances["first_sample"][row]
-        return self._signal[first : first + self.utterances["n_samples"][row]]
+        return self.read(self._signal, slice(first, first + self.utterances["n_samples"][row]))
 
     def window_slice(self, row: int) -> slice:
         """Which windows are those of one utterance."""
@@ -160,19 +169,54 @@ class Store:
 
     def starts(self, windows: slice) -> NDArray[np.int64]:
         """First sample of each window, counted over the whole store."""
-        return self.file["windows/start"][windows]
+        return self.read(self.file["windows/start"], windows)
 
     def windows(self, start: int, stop: int) -> Floats:
         """(stop - start, 2048) float32, amplitude in [-1, 1)."""
         starts = self.starts(slice(start, stop))
         if len(starts) == 0:
             return np.empty((0, WINDOW), np.float32)
-        signal = self._signal[starts[0] : starts[-1] + WINDOW]
+        signal = self.read(self._signal, slice(starts[0], starts[-1] + WINDOW))
         return to_amplitude(np.lib.stride_tricks.sliding_window_view(signal, WINDOW)[starts - starts[0]])
 
     def labels(self, feature: str, start: int, stop: int) -> Floats:
         """(stop - start, n_outputs) float32, in the feature's own unit."""
-        return self._labels[feature][start:stop]
+        return self.read(self._labels[feature], slice(start, stop))
+
+    def text(self, attribute: str, default: str = "") -> str:
+        """An attribute of the store that is text."""
+        value = self.file.attrs.get(attribute, default)
+        return value.decode() if isinstance(value, bytes) else str(value)
+
+    def read(self, dataset: h5py.Dataset, rows: slice) -> NDArray[Any]:
+        """Rows of a dataset of this store; StoreError with both names if they aren't what was written."""
+        try:
+            return dataset[rows]
+        except (OSError, RuntimeError) as error:
+            name = dataset.name.lstrip("/")
+            raise StoreError(
+                f"the store {self.path} is damaged: {name} isn't what was written; {ADVICE}"
+            ) from error
+
+    @property
+    def has_checksums(self) -> bool:
+        """Whether changed bits are noticed in all that it holds; stores of earlier versions have none."""
+        return all(self.file[name].fletcher32 for name in _datasets(self.file) if self.file[name].size)
+
+    @property
+    def n_datasets(self) -> int:
+        return len(_datasets(self.file))
+
+    def damaged(self) -> list[str]:
+        """Names of the datasets that aren't what was written; without checksums that isn't known."""
+        names = []
+        for name in _datasets(self.file):
+            try:
+                for start in range(0, len(self.file[name]), COPY_ROWS):
+                    self.read(self.file[name], slice(start, start + COPY_ROWS))
+            except StoreError:
+                names.append(name)
+        return names
 
     def blocks(self, size: int = 4_096) -> Iterator[slice]:
         """Consecutive slices of at most `size` windows that cover the store."""
@@ -201,24 +245,24 @@ def _new_file(path: Path, attributes: Mapping[str, str]) -> Iterator[h5py.File]:
     """A store under a temporary name, renamed to its own once it is whole."""
     with NewHdf5File(path) as file:
         file.attrs.update(schema=SCHEMA, sample_rate=SAMPLE_RATE, window=WINDOW, hop=HOP, complete=False)
-        file.attrs.update({f"version_{name}": number for name, number in library_versions().items()})
-        file.attrs.update(attributes)
+        versions = {f"version_{name}": number for name, number in library_versions().items()}
+        for name, text in {**versions, **attributes}.items():
+            set_text(file, name, text)
         yield file
         file.attrs["complete"] = True
 
 
 def _open_checked(path: Path) -> tuple[h5py.File, dict[str, NDArray]]:
     """The file and its table of utterances."""
-    advice = "make it again with python -m pipelines.prepare"
     if not path.is_file():
-        raise StoreError(f"the store {path} is missing: check the path, or {advice}")
+        raise StoreError(f"the store {path} is missing: check the path, or {ADVICE}")
     if not h5py.is_hdf5(path):
-        raise StoreError(f"{path} is no HDF5 file: {advice}")
+        raise StoreError(f"{path} is no HDF5 file: {ADVICE}")
     try:
         file = h5py.File(path, "r")
     except OSError as error:
         reason = "is truncated" if "truncated" in str(error) else f"can't be opened ({error})"
-        raise StoreError(f"the store {path} {reason}: {advice}") from error
+        raise StoreError(f"the store {path} {reason}: {ADVICE}") from error
     try:
         fault = _fault(file)
         utterances = {} if fault else _read_utterances(file)
@@ -226,7 +270,7 @@ def _open_checked(path: Path) -> tuple[h5py.File, dict[str, NDArray]]:
         fault = f"is damaged ({type(error).__name__})"
     if fault:
         file.close()
-        raise StoreError(f"{path} {fault}: {advice}")
+        raise StoreError(f"{path} {fault}: {ADVICE}")
     return file, utterances
 
 

@@ -94,7 +94,7 @@ def check_stores(paths: Sequence[Path]) -> None:
 
 def fact_of(store: Store) -> str:
     """What tells a store from another, or from itself before it was made again."""
-    return f"{store.file.attrs.get('identity', '')} {store.n_utterances} {store.n_windows}"
+    return f"{store.text('identity')} {store.n_utterances} {store.n_windows}"
 
 
 def centre(signal: Signal) -> Signal:

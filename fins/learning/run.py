@@ -37,12 +37,12 @@ from fins.runs import (
     HISTORY,
     RESULT,
     find_run,
+    finish_run,
     locked,
     read_json,
     start_run,
     write_atomically,
     write_history,
-    write_json,
 )
 from fins.tensors import WEIGHTS
 
@@ -261,7 +261,7 @@ class _FinRun:
         result = self.result(self.score())
         draw_run(out, self.fin, self.shown_windows(), result, self.state.history, self.steps)
         write_atomically(out / "README.md", describe_run(result, config))
-        write_json(out / RESULT, asdict(result))  # last: its presence says that the run is whole
+        finish_run(out, asdict(result))  # last: its presence says that the run is whole
         return result
 
     def learn_from_noise(self, fin: CompactFin) -> None:

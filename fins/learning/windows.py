@@ -92,10 +92,7 @@ class WindowStream:
 
     def describe_stores(self) -> list[dict[str, str | int]]:
         """What tells each store from another: its size and the identity of what it was made of."""
-        return [
-            {"identity": str(store.file.attrs.get("identity", "")), "n_windows": store.n_windows}
-            for store in self.stores
-        ]
+        return [{"identity": store.text("identity"), "n_windows": store.n_windows} for store in self.stores]
 
     def count_windows(self, references: Sequence[UtteranceRef]) -> int:
         return int(sum(self.stores[store].utterances["n_windows"][row] for store, row in references))

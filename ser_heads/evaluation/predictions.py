@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_manifests.labels import order_labels
+from fins.digests import check_digest
 from fins.documents import table_of_rows
 from fins.runs import CONFIG, RESULT, read_json
 from fins.tables import TableError, read_table, write_table
@@ -81,6 +82,7 @@ def read_predictions(run: Path) -> Predictions:
         raise ValueError(f"{path} is no table of predictions: make the run again")
     if len(table) != read_result(run)["n_utterances"]:
         raise ValueError(f"{path} isn't whole: make the run again")
+    check_digest(path)
     return Predictions(table[list(COLUMNS)], probabilities, labels)
 
 

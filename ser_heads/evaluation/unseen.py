@@ -17,7 +17,7 @@ from fins.command import sentence_of
 from fins.data.splits import SPLIT, rows_not_trained_on
 from fins.data.table import UtteranceTable
 from fins.progress import SILENT, Watch
-from fins.runs import RESULT, locked, read_json, write_atomically, write_json
+from fins.runs import RESULT, finish_run, forget_result, locked, read_json, write_atomically
 from fins.tensors import WEIGHTS
 from ser_heads.evaluation.calibration import FEW, abstain
 from ser_heads.evaluation.predictions import (
@@ -130,6 +130,7 @@ def write_evaluation(
 ) -> dict[str, Any]:
     """Scores, predictions, pictures and a page; result.json comes last."""
     out.mkdir(parents=True, exist_ok=True)
+    forget_result(out)
     scores = scores_of(predictions, seed)
     predictions.write(out / PREDICTIONS)
     title = f"{of_run['model']} on {', '.join(scores['per_corpus'])}"
@@ -144,7 +145,7 @@ def write_evaluation(
         "seconds": round(time.monotonic() - started, 1),
     }
     write_atomically(out / "README.md", describe_evaluation(result, title, pictures))
-    write_json(out / RESULT, result)
+    finish_run(out, result)
     return result
 
 

@@ -14,7 +14,7 @@ import tyro
 from fins.command import sentence_of
 from fins.data.table import UtteranceTable
 from fins.progress import SILENT, Watch
-from fins.runs import HISTORY, RESULT, find_run, locked, start_run, write_json
+from fins.runs import HISTORY, RESULT, find_run, finish_run, locked, start_run
 from fins.tables import read_table
 from ser_heads.evaluation.predictions import read_result
 from ser_heads.evaluation.scores import METRICS
@@ -111,7 +111,7 @@ def compare(options: CompareOptions, watch: Watch = SILENT) -> RunResult:
         if conclusion is not None:
             result["conclusion"] = {"answers": conclusion.answers, **conclusion.facts}
         write_pages(out, result, draw_runs(out, rows), conclusion, why_not)
-        write_json(out / RESULT, result)  # last: its presence says that the comparison is whole
+        finish_run(out, result)  # last: its presence says that the comparison is whole
     return RunResult(out, result, "\n".join(filter(None, (describe_runs(rows, failed), why_not))))
 
 

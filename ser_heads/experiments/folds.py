@@ -14,7 +14,7 @@ from fins.data.folds import PROTOCOL_OF, Fold, FoldKind, folds
 from fins.data.splits import write_split
 from fins.data.table import UtteranceTable
 from fins.progress import SILENT, Watch
-from fins.runs import RESULT, find_run, locked, start_run, write_atomically, write_json
+from fins.runs import find_run, finish_run, locked, start_run, write_atomically
 from ser_heads.evaluation.predictions import PREDICTIONS, draw_scores, read_result, scores_of
 from ser_heads.evaluation.unseen import collect, describe_evaluation
 from ser_heads.experiments.config import RunConfig
@@ -75,7 +75,7 @@ def cross_validate(
             result, page = score_folds(config, options, out, [job.out for job in jobs])
             result["seconds"] = round(time.monotonic() - started, 1)
             write_atomically(out / "README.md", page)
-            write_json(out / RESULT, result)  # last: its presence says that all is whole
+            finish_run(out, result)  # last: its presence says that all is whole
     return RunResult(out, result, "\n".join(result["notes"]))
 
 

@@ -16,11 +16,11 @@ from fins.runs import (
     HISTORY,
     RESULT,
     find_run,
+    finish_run,
     locked,
     read_json,
     write_atomically,
     write_history,
-    write_json,
 )
 from fins.tensors import WEIGHTS
 from ser_heads.evaluation.calibration import abstain, fit_abstention, fit_temperature
@@ -104,7 +104,7 @@ def learn_and_write(
     result = result_of(assembly, outcome, by_part, certified)
     pictures = [*draw_scores(out, scores, assembly.title), *outcome.pictures]
     write_atomically(out / "README.md", describe_run(result, pictures, command_of(assembly.config)))
-    write_json(out / RESULT, result)  # last: its presence says that the run is whole
+    finish_run(out, result)  # last: its presence says that the run is whole
     (out / CHECKPOINT).unlink(missing_ok=True)
     return RunResult(out, result, summarise_run(result))
 

@@ -293,8 +293,8 @@ class SegmentWriter:
 
 def folder_of(store: Store, made_by: str) -> Path:
     """Where frames of a store are that are made in one way."""
-    versions = {name: value for name, value in store.file.attrs.items() if name.startswith("version_")}
-    identity = store.file.attrs.get("identity", "")
+    versions = {name: store.text(name) for name in store.file.attrs if name.startswith("version_")}
+    identity = store.text("identity")
     known = f"{made_by} {identity} {store.n_utterances} {store.n_windows} {versions}"
     key = hashlib.sha256(known.encode()).hexdigest()[:12]
     return store.path.with_name(f"{store.path.stem}.frames-{key}")

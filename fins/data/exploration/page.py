@@ -42,7 +42,7 @@ from fins.data.exploration.plots import (
 from fins.data.table import QUIET, UtteranceTable, check_stores
 from fins.documents import as_text, page, table
 from fins.progress import SILENT, Watch
-from fins.runs import CONFIG, RESULT, locked, read_json, write_atomically, write_json
+from fins.runs import CONFIG, RESULT, finish_run, forget_result, locked, read_json, write_atomically
 from fins.tables import write_table
 
 PAGE, UTTERANCES = "index.html", "utterances.csv"
@@ -79,7 +79,7 @@ def explore(config: ExploreConfig, watch: Watch = SILENT) -> tuple[dict[str, Any
     out = config.out or Path("runs") / f"explore-{'-'.join(path.stem for path in config.store)}"
     check(config, out)
     with UtteranceTable(config.store) as utterances, locked(out):
-        (out / RESULT).unlink(missing_ok=True)
+        forget_result(out)
         measured = measure_utterances(utterances, config.sample, config.seed, watch)
         examples = {corpus: choose_examples(measured, corpus) for corpus in measured.spectrum}
         result = {
@@ -93,7 +93,7 @@ def explore(config: ExploreConfig, watch: Watch = SILENT) -> tuple[dict[str, Any
         title = f"What is in {', '.join(result['facts'])}"
         write_atomically(out / PAGE, page(describe_stores(result, title, captions), title, out))
         result["seconds"] = round(time.monotonic() - started, 1)
-        write_json(out / RESULT, result)  # last: its presence says that the folder is whole
+        finish_run(out, result)  # last: its presence says that the folder is whole
     return result, out
 
 

@@ -11,7 +11,7 @@ import tyro
 
 from fins.data.table import UtteranceTable
 from fins.progress import SILENT, Watch
-from fins.runs import RESULT, find_run, locked, read_json, start_run, write_json
+from fins.runs import RESULT, find_run, finish_run, locked, read_json, start_run
 from ser_heads.evaluation.predictions import describe_parts
 from ser_heads.experiments.assembly import assemble, what_is_there
 from ser_heads.experiments.cluster import check_ray, ray_session, resources
@@ -134,7 +134,7 @@ def search(options: SearchOptions, watch: Watch = SILENT) -> RunResult:
             }
             write_search(out, result, records)
             forget_ended(out, journal)
-            write_json(out / RESULT, result)  # last: its presence says that the search is whole
+            finish_run(out, result)  # last: its presence says that the search is whole
     return RunResult(out, result, "\n".join(describe_search(result)))
 
 

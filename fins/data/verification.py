@@ -1,0 +1,70 @@
+"""Whether stores and runs are what was written, by their checksums."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fins.data.store import Store, StoreError
+from fins.digests import DIGESTS, changed_files, read_digests
+from fins.runs import CONFIG, RESULT
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What was looked at, and what isn't as it was written.
+
+    n : datasets of a store or files of a run; faults : one in words for each; 0 and none without checksums
+    """
+
+    path: Path
+    kind: str
+    n: int
+    faults: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        """A line for a person."""
+        if self.faults:
+            return f"{self.path}: {'; '.join(self.faults)}"
+        if self.n == 0:
+            return f"{self.path}: carries no checksums, since an earlier version wrote it"
+        return f"{self.path}: {self.n} {self.kind} are what was written"
+
+
+def verify(paths: tuple[Path, ...]) -> Iterator[Verified]:
+    """Each store, and each run with those inside its folder; all of their bytes are read.
+
+    Raises ValueError for what is neither.
+    """
+    for path in paths:
+        if path.is_dir():
+            yield from verify_runs(path)
+        else:
+            yield verify_store(path)
+
+
+def verify_store(path: Path) -> Verified:
+    """A store that can't be opened has that as its fault; a missing one is a StoreError."""
+    if not path.is_file():
+        raise StoreError(f"{path} is missing: give stores, or folders of runs")
+    try:
+        with Store(path) as store:
+            names = store.damaged()
+            n = store.n_datasets if store.has_checksums or names else 0
+    except StoreError as error:
+        return Verified(path, "datasets", 1, (str(error),))
+    return Verified(path, "datasets", n, tuple(f"{name} isn't what was written" for name in names))
+
+
+def verify_runs(folder: Path) -> Iterator[Verified]:
+    """A run, an evaluation, a comparison: each folder in which a result lies."""
+    results = sorted({path.parent for name in (RESULT, DIGESTS) for path in folder.rglob(name)})
+    if not results:
+        ended = "holds a run that hasn't ended" if (folder / CONFIG).exists() else "holds no run"
+        raise ValueError(f"{folder} {ended}: give stores, or folders of finished runs")
+    for run in results:
+        try:
+            yield Verified(run, "files", len(read_digests(run)), tuple(changed_files(run)))
+        except ValueError as error:
+            yield Verified(run, "files", 1, (str(error),))
