@@ -87,8 +87,7 @@ class NewHdf5File:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         try:
-            follows = (Exception,) if self.written.failure else ()
-            with contextlib.suppress(*follows):
+            with contextlib.suppress(*([Exception] if self.written.failure else [])):  # what follows from it
                 self.file.close()
             if kind is None or self.written.failure:
                 with naming(self.path):

@@ -37,13 +37,14 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     isn't what its run wrote."""
     if not path.is_file():
         raise ValueError(f"the weights {path} are missing: train them first, or check the path")
-    check_digest(path)
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["header"])
-            return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is truncated or was not written by this package: train it again") from error
+    check_digest(path)
+    return tensors, header
 
 
 def moments_of(optimizer: Optimizer) -> dict[str, Tensor]:

@@ -253,7 +253,8 @@ def test_the_page_stands_alone(two: tuple[Path, dict]) -> None:
     page = check_page(two[0])
     names = {path.name for path in two[0].iterdir()}
     pictures = {"emotions", "speakers", "lengths", "sounds-made", "sounds-other", "level", "pitch"}
-    assert names == {f"{name}.png" for name in pictures} | {"index.html", "result.json", "utterances.csv"}
+    files = {"index.html", "result.json", "digests.json", "utterances.csv"}
+    assert names == {f"{name}.png" for name in pictures} | files
     for note in two[1]["notes"]:
         assert note in page.text
     assert "color-scheme: light dark" in (two[0] / "index.html").read_text()

@@ -378,7 +378,15 @@ def searched(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 @pytest.mark.slow
 def test_a_search_and_what_it_leaves(searched: Path, small_store: Path, tmp_path: Path) -> None:
     assert {path.name for path in searched.iterdir()} == {
-        *("config.json", "result.json", "journal.jsonl", "trials.csv", "trials.png", "README.md")
+        *(
+            "config.json",
+            "result.json",
+            "digests.json",
+            "journal.jsonl",
+            "trials.csv",
+            "trials.png",
+            "README.md",
+        )
     }
     result = read_json(searched / "result.json")
     trials = result["trials"]

@@ -46,7 +46,7 @@ def test_every_changed_bit_of_a_run_is_noticed(made: Path) -> None:
             (verified,) = verify((made,))
             assert verified.faults, (path, place)
             if path.suffix == ".safetensors":
-                with pytest.raises(ValueError, match="isn't what its run wrote"):
+                with pytest.raises(ValueError, match=r"isn't what its run wrote|is truncated"):
                     load_tensors(path)
         path.write_bytes(whole)
     (made / "config.json").unlink()

@@ -143,11 +143,8 @@ def run_trials(
     def trial(parameters: dict[str, Any]) -> None:
         device = torch.device("cuda" if resources.gpus else "cpu")
 
-        def report(row: dict[str, Any]) -> None:
-            tune.report(row)
-
         number = parameters["number"]
-        train_trial(configs[number], checkpoint_of(out, number), report, device, resources.cpus)
+        train_trial(configs[number], checkpoint_of(out, number), tune.report, device, resources.cpus)
 
     shutil.rmtree(out / STORAGE, ignore_errors=True)
     try:
