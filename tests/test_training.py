@@ -273,7 +273,7 @@ def test_the_run_folder_holds_what_is_promised(
 ) -> None:
     names = {path.name for path in run_folder.iterdir()}
     assert names == {
-        *("config.json", "result.json", "history.csv", "README.md"),
+        *("config.json", "result.json", "history.csv", "README.md", "digests.json"),
         *("weights.safetensors", "checkpoint.safetensors"),
         *("learning_curve.png", "true_against_imitated.png", "r2_per_output.png"),
     }
