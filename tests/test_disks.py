@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import make_recordings
-from test_tune import config_of, needs_ray
+from test_tune import asked, config_of, needs_ray
 
 from data_manifests import read_corpus
 from data_manifests.reading import UNFINISHED
@@ -22,6 +22,7 @@ from fins.data.synthetic.synthesiser import write_corpus
 from fins.disk import NO_ROOM, append_line, naming, replacing, says_full
 from fins.progress import SILENT
 from fins.tensors import save_tensors
+from ser_heads.experiments.search import search
 from ser_heads.experiments.search.trials import Journal, train_trial
 
 LIMITED = """
@@ -211,3 +212,31 @@ def test_a_killed_synthesis_is_no_corpus_and_goes_on(corpus: Path, tmp_path: Pat
     assert tree(folder) == tree(corpus)
     with pytest.raises(FileExistsError, match="is not an empty folder"):
         write_corpus(folder, **sizes)
+
+
+FULL_FOR_TRIALS = """
+import resource, sys
+if any("default_worker" in word for word in sys.orig_argv):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+"""
+
+
+@pytest.mark.slow
+@needs_ray
+def test_a_search_goes_on_once_there_is_room(
+    small_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = asked(tmp_path, small_store)
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(FULL_FOR_TRIALS)
+    with monkeypatch.context() as patched:
+        patched.setenv(
+            "PYTHONPATH", os.pathsep.join((str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")))
+        )
+        with pytest.raises(OSError, match=rf"checkpoint.safetensors: {NO_ROOM}"):
+            search(options)
+    assert not (tmp_path / "out" / "result.json").exists()
+    journal = Journal(tmp_path / "out" / "journal.jsonl")
+    assert not any(record.ended for record in journal.trials.values())
+    result = search(options).result
+    assert result["n_failed"] == 0 and all(trial["epochs"] for trial in result["trials"])
