@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fins.audio import SAMPLE_RATE, Signal
+from fins.channels import SILENT
 
 Powers = NDArray[np.float64]
 SIZE, STEP = 1_024, 512  # samples of a window, 46 ms, and from one to the next
@@ -15,7 +16,6 @@ SPEECH = (300.0, 3_400.0)  # Hz, where speech is loudest
 BANDS = 500.0  # Hz, width of the bands among which the highest that holds anything is looked for
 EMPTY = -42.0  # dB of such a band against those of speech: there is nothing
 NARROW = 9_000.0  # Hz; what ends below lacks what tells fricatives apart
-DIGITAL = 1e-5  # amplitude, a third of a step of 16 bits: digital silence
 QUIETEST = 0.1  # share of windows: of each frequency, what the quietest have is noise
 NOISE_SHARE = -np.log(1 - QUIETEST)  # of noise's mean power that its quietest tenth stays below
 SHORTEST, LEAST_LEVEL = 0.5, -50.0  # seconds; dB below full scale of the loudest twentieth
@@ -70,7 +70,7 @@ def examine(signal: Signal) -> Condition:
     windows = np.lib.stride_tricks.sliding_window_view(padded, SIZE)[::STEP]
     level = np.sqrt(np.square(windows).mean(axis=1))
     deviation = samples.std()
-    silent = level < DIGITAL
+    silent = level < SILENT
     spectra = np.abs(np.fft.rfft(windows[level > 0] * np.hanning(SIZE))) ** 2
     return Condition(
         seconds=len(samples) / SAMPLE_RATE,

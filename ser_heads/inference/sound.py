@@ -9,11 +9,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fins.audio import RATES, SAMPLE_RATE, AudioError, Signal, decode, open_audio, resample
-from ser_heads.inference.channels import Faults, choose_channels
+from fins.audio import (
+    LOUDEST,
+    RATES,
+    SAMPLE_RATE,
+    AudioError,
+    Signal,
+    decode,
+    open_audio,
+    read_blocks,
+    resample,
+)
+from fins.channels import Faults, choose_channels, join, judge, moments
 
 MOST_CHANNELS = 8  # of an array's two axes, the one that may count channels
-LOUDEST = 16.0  # amplitude from which on floating numbers can't be meant as amplitudes
+SCANNED = 300.0  # seconds by which the channels of a file of any length are judged
 LONGEST = 300.0  # seconds that are answered as one recording
 HALF = {"uint8": 128.0, "int8": 128.0, "int16": 32_768.0, "int32": 2_147_483_648.0}  # amplitude 1
 
@@ -147,3 +157,20 @@ def _check_length(seconds: float, what: str) -> None:
             f"{what} is {seconds:,.0f} s long, more than one answer can be for: use timeline, which answers "
             "every second"
         )
+
+
+def channels_of_file(path: str | os.PathLike[str]) -> tuple[list[int] | None, Faults]:
+    """Which of a file to take the mean of, by its first five minutes, or None for all; and why not of all.
+
+    A channel that is silent there may hold a voice later, so that only opposite phase counts.
+    """
+    blocks, seconds = [], 0.0
+    for block, rate in read_blocks(path):
+        if block.shape[1] == 1:
+            return None, {}
+        blocks.append(moments(block))
+        seconds += len(block) / rate
+        if seconds >= SCANNED:
+            break
+    places, faults = judge(join(blocks))
+    return (places, faults) if "phase" in faults else (None, {})

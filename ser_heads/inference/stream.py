@@ -9,9 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fins.audio import HOP, SAMPLE_RATE, WINDOW, Signal, read_blocks
-from ser_heads.inference.channels import channels_of_file
 from ser_heads.inference.predict import Prediction, answer, as_table, places_of, with_notes
-from ser_heads.inference.sound import MOST_CHANNELS, amplitudes_of, as_array, check_rate, mean_of
+from ser_heads.inference.sound import (
+    MOST_CHANNELS,
+    amplitudes_of,
+    as_array,
+    channels_of_file,
+    check_rate,
+    mean_of,
+)
 
 if TYPE_CHECKING:
     from pandas import DataFrame

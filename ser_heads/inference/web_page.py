@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fins.audio import SAMPLE_RATE
+from fins.channels import SILENT
 from ser_heads.inference import condition, overview
 from ser_heads.inference.export import export_model
 from ser_heads.inference.onnx_web import read_runtime
@@ -75,7 +76,7 @@ def facts_of(model: SerModel, card: Mapping[str, Any]) -> dict[str, Any]:
         "condition": {
             "size": condition.SIZE,  # samples
             "step": condition.STEP,
-            "digital_silence": condition.DIGITAL,
+            "digital_silence": SILENT,
             "shortest": condition.SHORTEST,
             "least_level": condition.LEAST_LEVEL,
             "most_clipped": condition.MOST_CLIPPED,
