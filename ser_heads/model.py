@@ -29,14 +29,15 @@ if TYPE_CHECKING:
 class FrameLayout:
     """What the columns of a model's frames are: facts by which a trainer augments.
 
-    powers : before the norm, columns that are powers of a spectrum, to which noise can be added; or None
+    powers : before the norm, columns that are powers of a spectrum, to which noise can be added
     levels : after the norm, columns in decibels, whose contrast can be changed
-    spectra : after the norm, columns that are bands of a spectrum, runs of which can be masked
+    spectra : after the norm, columns that are bands of a spectrum, runs of which can be masked; all of a
+        frame's spectra get the same noise and masks, by their shares of a spectrum
     fill : value of frames where there is nothing
     n_frames : how many frames the head takes, where it takes so many and no others
     """
 
-    powers: slice | None = None
+    powers: tuple[slice, ...] = ()
     levels: tuple[slice, ...] = ()
     spectra: tuple[slice, ...] = ()
     fill: float = 0.0

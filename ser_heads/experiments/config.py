@@ -146,6 +146,8 @@ def refuse_without_effect(config: RunConfig, model: SerModel) -> None:
         without = dict.fromkeys(set(names_of(recipe)) - set(OF_FITTING), "it isn't trained by gradient")
     elif not any(True for _ in model.frontend.pretrained()):
         without = dict.fromkeys(OF_FINETUNING, "it has no FINs to finetune")
+    elif set(model.frontend.pretrained()) <= set(model.frontend.kernels()):
+        without = {"fin_rate": "it has no FINs"}
     if not any(hasattr(module, "penalty") for module in model.modules()):
         without.setdefault("penalty", "it has no wavelet kernels")
     for name in changed:
@@ -155,8 +157,8 @@ def refuse_without_effect(config: RunConfig, model: SerModel) -> None:
             raise ValueError(f"{flag_of(name)} has no effect on {config.model}: {without[name]}")
     layout = model.layout
     lacking = {
-        "noisy": "powers" if layout.powers is None else "",
-        "noise": "powers" if layout.powers is None else "",
+        "noisy": "" if layout.powers else "powers",
+        "noise": "" if layout.powers else "powers",
         "contrast": "" if layout.levels else "levels",
         "masked_bands": "" if layout.spectra else "spectrum",
         "seconds": "" if layout.n_frames is None else "length but one",

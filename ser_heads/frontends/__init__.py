@@ -17,12 +17,10 @@ class FrameBatch(NamedTuple):
 
     values : (batch, time, column) float32, 0 beyond each recording's end
     lengths : (batch,) int64, frames of each recording, at least 1
-    summary : (batch, n) of each recording as a whole, or None
     """
 
     values: Tensor
     lengths: Tensor
-    summary: Tensor | None = None
 
 
 class FrontEnd(nn.Module):
@@ -55,6 +53,10 @@ class FrontEnd(nn.Module):
 
     def pretrained(self) -> Iterator[nn.Parameter]:
         """What is frozen in the first phase and finetuned in the second; by default nothing."""
+        return iter(())
+
+    def kernels(self) -> Iterator[nn.Parameter]:
+        """What of that learns at the rate of wavelets and not at that of FINs; by default nothing."""
         return iter(())
 
     def learns(self) -> bool:
@@ -92,11 +94,7 @@ class Joined(FrontEnd):
 
     def join(self, frames: Sequence[FrameBatch]) -> FrameBatch:
         values = torch.cat([part.values for part in frames], dim=2)
-        summaries = [part.summary for part in frames if part.summary is not None]
-        summary = torch.cat(summaries, dim=1) if summaries else None
-        return FrameBatch(
-            values if self.order is None else values[..., self.order], frames[0].lengths, summary
-        )
+        return FrameBatch(values if self.order is None else values[..., self.order], frames[0].lengths)
 
     def forward(self, waveform: Tensor, lengths: Tensor) -> FrameBatch:
         return self.join([part(waveform, lengths) for part in self.parts])
@@ -104,3 +102,7 @@ class Joined(FrontEnd):
     def pretrained(self) -> Iterator[nn.Parameter]:
         for part in self.parts:
             yield from part.pretrained()
+
+    def kernels(self) -> Iterator[nn.Parameter]:
+        for part in self.parts:
+            yield from part.kernels()

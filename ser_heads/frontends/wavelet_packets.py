@@ -1,119 +1,117 @@
-"""A learnable wavelet packet, a small network over each band, and all bands at the frames of the FINs."""
+"""A learnable wavelet packet: energies of its bands every 128 samples, at the frames of the FINs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from fins.audio import HOP, WINDOW
 from ser_heads.frontends import FrameBatch, FrontEnd
 from ser_heads.frontends.waveform import count_frames
-from ser_heads.layers.band_network import STRIDE, BandNetwork, quarter
 from ser_heads.layers.masked import mask_until
+from ser_heads.layers.packet_tree import in_order
 from ser_heads.layers.wavelet_packet import Sharing, WaveletPacket
 
-FAINTEST = 1e-4  # root mean square, 3 of 32,768: what is fainter isn't amplified further
-STEP = STRIDE * STRIDE  # coefficients, 512 samples at a depth of 5: one hop
-
-
-@dataclass(frozen=True)
-class WaveletConfig:
-    """What a front end of wavelet packets is built from.
-
-    The published system: db10, channels (128, 256), 32 to 128 hidden units in 3 to 9 layers, depth 4 to 10.
-    """
-
-    wavelet: str = "sym10"  # db10's bands, but all of them equally late: see `WaveletFrontEnd.delay`
-    depth: int = 5
-    sharing: Sharing = "tree"
-    threshold: bool = True
-    channels: tuple[int, int] = (16, 32)
-    n_hidden: int = 16  # of the recurrent network, each way
-    n_layers: int = 1
-    dropout: float = 0.2
-    share_bands: bool = True  # one network for all bands, else one for each
-    n_features: int = 32
-    n_summary: int = 32
+SLOT = 128  # samples from one energy to the next
+N_SLOTS = HOP // SLOT  # of a frame
+DEEPEST = 7  # level whose coefficients are a slot apart
+LEAST = 8  # coefficients that an energy is the mean of: fewer say little of a level
+FIRST = (WINDOW - HOP + SLOT) / 2  # sample that the first slot is centred on: frames' slots are their middles
+STEEPNESS = 10.0  # of thresholds, in a band's levels
+FAINTEST = 1e-6  # level below which a band's thresholds don't fall
 
 
 class WaveletFrontEnd(FrontEnd):
-    """Speech → frames and a summary that are learned from its wavelet packet.
+    """Speech → energies of each band of a wavelet packet, in the four slots of 128 samples of each frame.
 
-    The level is standardised by each recording's root mean square (the published system standardises by the
-    mean and deviation of the training fold). Padding never changes a result. The summary is (batch,
-    n_summary), in (-1, 1).
+    wavelet, sharing : as of WaveletPacket; leaves : of a tree whose deepest level is 7 at most
+    A column is a band in a slot, the bands of the first slot first, each time in the order of frequency. An
+    energy is the mean square of the coefficients around the slot's centre: those of 128 samples, or eight, if
+    these are fewer. Padding never changes it. Raises ValueError for a tree that is deeper.
     """
 
-    def __init__(self, config: WaveletConfig) -> None:
+    keep = True
+
+    def __init__(self, wavelet: str, leaves: Sequence[str], sharing: Sharing = "tree") -> None:
         super().__init__()
-        self.config, self.n_columns = config, config.n_features
-        n_bands = 2**config.depth
-        self.packet = WaveletPacket(
-            config.wavelet, config.depth, config.sharing, mode="zero", threshold=config.threshold
-        )
-        self.networks = nn.ModuleList(
-            BandNetwork(config.channels, config.n_hidden, config.n_layers, config.dropout)
-            for _ in range(1 if config.share_bands else n_bands)
-        )
-        self.band_weights = nn.Parameter(torch.ones(n_bands))
-        self.mix = nn.Linear(n_bands * 2 * config.n_hidden, config.n_features)
-        self.summarise = nn.Linear(n_bands * config.n_hidden, config.n_summary)
+        if max(map(len, leaves)) > DEEPEST:
+            raise ValueError(f"the depth of this model's wavelet packet is 1 to {DEEPEST}")
+        self.packet = WaveletPacket(wavelet, sharing=sharing, leaves=leaves)
+        self.leaves, self.wavelet = in_order(leaves), wavelet
+        self.thresholds = RelativeThreshold(len(self.leaves))
+        self.n_bands, self.n_columns = len(self.leaves), N_SLOTS * len(self.leaves)
+        levels = sorted({len(leaf) for leaf in self.leaves})
+        self.bands = {
+            level: [place for place, leaf in enumerate(self.leaves) if len(leaf) == level] for level in levels
+        }
+        by_level = [band for bands in self.bands.values() for band in bands]
+        self.order = [by_level.index(band) for band in range(self.n_bands)]
 
     def extra_repr(self) -> str:
-        return f"{self.config}"
+        return f"{self.wavelet}, {' '.join(self.leaves)}, {SLOT}, {LEAST}, {STEEPNESS}"
 
     def forward(self, waveform: Tensor, lengths: Tensor) -> FrameBatch:
-        """waveform : (batch, n), amplitude about [-1, 1]; lengths : (batch,); what is beyond is ignored"""
-        coefficients = self.packet(standardise(waveform, lengths))
-        n_coefficients = self.packet.count_coefficients(lengths)
-        outputs, vectors = self.over_bands(coefficients, n_coefficients)
-        # a band's weight is applied to the matrix that its outputs are multiplied with, which is smaller
-        weights = self.mix.weight.unflatten(1, (len(self.band_weights), -1)) * self.band_weights[:, None]
-        mixed = weights.flatten(1) @ outputs + self.mix.bias[:, None]
+        """waveform : (batch, n) with n at least a window; lengths : (batch,); what is beyond is ignored"""
         n_frames = count_frames(lengths)
-        time = max(0, waveform.shape[1] - WINDOW) // HOP + 1
-        values = self.at_frames(mixed, quarter(quarter(n_coefficients)), time)
-        values = values.transpose(1, 2) * mask_until(n_frames, time)[..., None]
-        summary = torch.tanh(self.summarise((vectors * self.band_weights[:, None]).flatten(1)))
-        return FrameBatch(values, n_frames, summary)
+        time = (waveform.shape[1] - WINDOW) // HOP + 1
+        with torch.autocast(waveform.device.type, enabled=False):
+            levels = self.packet.decompose(waveform * mask_until(lengths, waveform.shape[1]))
+            energies = [self.in_slots(levels[level], level, lengths, N_SLOTS * time) for level in self.bands]
+        bands = torch.cat(energies, dim=1)[:, self.order]  # (batch, band, slot)
+        values = bands.unflatten(2, (-1, N_SLOTS)).permute(0, 2, 3, 1).flatten(2)
+        return FrameBatch(values * mask_until(n_frames, values.shape[1])[..., None], n_frames)
 
-    def over_bands(self, coefficients: Tensor, n_coefficients: Tensor) -> tuple[Tensor, Tensor]:
-        """(batch, band, n) → (batch, band · 2 · n_hidden, step) and (batch, band, n_hidden)."""
-        n_bands = coefficients.shape[1]
-        if self.config.share_bands:
-            folded = coefficients.flatten(0, 1)[:, None]  # (batch · band, 1, n)
-            outputs, vectors = self.networks[0](folded, n_coefficients.repeat_interleave(n_bands))
-            return outputs.unflatten(0, (-1, n_bands)).flatten(1, 2), vectors.unflatten(0, (-1, n_bands))
-        results = [
-            network(coefficients[:, [band]], n_coefficients) for band, network in enumerate(self.networks)
-        ]
-        outputs, vectors = zip(*results, strict=True)
-        return torch.cat(outputs, dim=1), torch.stack(vectors, dim=1)
+    def in_slots(self, coefficients: Tensor, level: int, lengths: Tensor, n_slots: int) -> Tensor:
+        """(batch, bands of a level, n) → (batch, bands of that level, n_slots)."""
+        n = self.packet.count_coefficients(lengths, level)
+        power = self.thresholds(coefficients, n, self.bands[level]).square()
+        stride = 2 ** (DEEPEST - level)
+        size = max(LEAST, stride)
+        first = round((FIRST - self.delay(level)) / 2**level - (size - 1) / 2)
+        return functional.avg_pool1d(power[..., first : first + stride * (n_slots - 1) + size], size, stride)
 
-    def at_frames(self, steps: Tensor, n_steps: Tensor, n_frames: int) -> Tensor:
-        """(batch, n_features, step) → (batch, n_features, n_frames), by the step nearest to a frame's centre
-        among the (batch,) steps of each recording."""
-        frames = torch.arange(n_frames, device=steps.device)
-        centres = (frames * HOP + WINDOW // 2 - self.delay()) / (STEP * 2**self.config.depth)
-        nearest = torch.minimum(centres.round().long().clamp_min(0), n_steps[:, None] - 1)  # (batch, frame)
-        return steps.gather(2, nearest[:, None].expand(-1, steps.shape[1], -1))
-
-    def delay(self) -> float:
-        """The sample that coefficient 0 is centred on, before the first one.
-
-        Coefficient k is 2 ** depth · k samples later, step j 2 ** depth · 16 · j. A frame is half a step from
-        its step at worst, as all are with 20 taps at a depth of 5: 250 samples, 11 ms.
+    def delay(self, level: int) -> float:
+        """The sample that coefficient 0 of a level is centred on, before the first one; coefficient k is
+        2 ** level · k samples later.
 
         It is right for the mean of all bands of an orthogonal wavelet. At a depth of 5 no band of sym10 is
         off by more than 24 samples, the worst of db10 by 211.
         """
-        return (2**self.config.depth - 1) * (1 - (self.packet.kernels.shape[2] - 1) / 2)
+        return (2**level - 1) * (1 - (self.packet.kernels.shape[2] - 1) / 2)
+
+    def pretrained(self) -> Iterator[nn.Parameter]:
+        return self.parameters()
+
+    def kernels(self) -> Iterator[nn.Parameter]:
+        return self.parameters()
 
 
-def standardise(waveform: Tensor, lengths: Tensor) -> Tensor:
-    """(batch, n) → each recording at a root mean square of 1, 0 beyond its end; silence stays silence."""
-    waveform = waveform * mask_until(lengths, waveform.shape[1])
-    power = waveform.square().sum(dim=1) / lengths
-    return waveform / power.clamp_min(FAINTEST**2).sqrt()[:, None]
+class RelativeThreshold(nn.Module):
+    """Lets of each band pass what is beyond one of two thresholds, softly, by the band's own level.
+
+    x · (σ(α · (x / r - t₊)) + σ(-α · (x / r + t₋))), r the band's root mean square over a recording, α = 10.
+    Both thresholds start at 0, where everything passes as it is, and stay at or above it.
+    """
+
+    def __init__(self, n_bands: int) -> None:
+        super().__init__()
+        self.above = nn.Parameter(torch.zeros(n_bands))
+        self.below = nn.Parameter(torch.zeros(n_bands))
+
+    def forward(self, values: Tensor, lengths: Tensor, bands: Sequence[int]) -> Tensor:
+        """(batch, some bands, n), 0 beyond (batch,) lengths, and which bands they are → the same shape."""
+        level = (values.square().sum(dim=2, keepdim=True) / lengths[:, None, None]).clamp_min(FAINTEST**2)
+        relative = values * level.rsqrt()
+        above, below = self.above[bands, None], self.below[bands, None]
+        passed = torch.sigmoid(STEEPNESS * (relative - above)) + torch.sigmoid(
+            -STEEPNESS * (relative + below)
+        )
+        return values * passed
+
+    def constrain(self) -> None:
+        with torch.no_grad():
+            for threshold in self.parameters():
+                threshold.clamp_(min=0)

@@ -21,6 +21,7 @@ VOICED = 0.5  # likeness from which on a window is rather voiced
 LATE = 4e-4  # by which a period has to be more alike for each sample that it is longer
 N_MELODY = 3
 FAINTEST = 1e-10  # power below which a level isn't taken lower
+PACKET = "wavelet packet"  # energies of its bands, which are powers as those of a mel FIN are
 
 
 class VoicingAndPitch(nn.Module):
@@ -51,9 +52,9 @@ class VoicingAndPitch(nn.Module):
 
 class FrameNorm(nn.Module):
     """FIN outputs → frames of mean 0 and deviation 1 over the training recordings; powers as decibels, and of
-    a pitch FIN voicing and melody, from which nothing is removed. What follows the FINs' columns passes.
+    a pitch FIN voicing and melody, from which nothing is removed.
 
-    slices : name of a feature → its columns before the norm; features : the same after it
+    slices : name of a feature, or PACKET → its columns before the norm; features : the same after it
     normalise : what of each recording is taken away first: "level", how loud it is over all; "channel", the
         mean of each output, and with it the colour that microphone and room leave, but also that of the
         voice; or "nothing"
@@ -77,7 +78,6 @@ class FrameNorm(nn.Module):
             self.features[name] = slice(start, start + n_features)
             start += n_features
         self.n_features = start
-        self.n_inputs = max(columns.stop for columns in slices.values())
         self.register_buffer("mean", torch.zeros(start))
         self.register_buffer("deviation", torch.ones(start))
 
@@ -85,7 +85,7 @@ class FrameNorm(nn.Module):
         return f"normalise={self.normalise}"
 
     def level(self, outputs: Tensor, lengths: Tensor) -> Tensor:
-        """(batch, time, n_inputs) and (batch,) lengths → (batch, time, n_features), before the common scale.
+        """(batch, time, column) and (batch,) lengths → (batch, time, n_features), before the common scale.
 
         What is beyond a recording's end is finite and means nothing.
         """
@@ -109,25 +109,21 @@ class FrameNorm(nn.Module):
 
     def forward(self, frames: FrameBatch) -> FrameBatch:
         """0 beyond each end. Always in float32: half of its digits would blur the pitch."""
-        values, lengths, summary = frames
+        values, lengths = frames
         with torch.autocast(values.device.type, enabled=False):
-            levelled = (self.level(values[..., : self.n_inputs], lengths) - self.mean) / self.deviation
-            levelled = levelled * mask_until(lengths, values.shape[1])[..., None]
-        if values.shape[2] > self.n_inputs:
-            levelled = torch.cat([levelled, values[..., self.n_inputs :]], dim=2)
-        return FrameBatch(levelled, lengths, summary)
+            levelled = (self.level(values, lengths) - self.mean) / self.deviation
+            return FrameBatch(levelled * mask_until(lengths, values.shape[1])[..., None], lengths)
 
     @torch.no_grad()
     def calibrate(self, frames: Iterable[FrameBatch]) -> None:
         """Set the scales to those of some training recordings, in batches as they come.
 
-        Columns behind those of the FINs may be missing. What doesn't vary is left as it is. Raises ValueError
-        for none.
+        What doesn't vary is left as it is. Raises ValueError for none.
         """
         total, squares = torch.zeros(2, self.n_features, dtype=torch.float64)
         n_frames = 0
-        for values, lengths, _ in frames:
-            for row, n in zip(values[..., : self.n_inputs].split(1), lengths.split(1), strict=True):
+        for values, lengths in frames:
+            for row, n in zip(values.split(1), lengths.split(1), strict=True):
                 levelled = self.level(row[:, : int(n)].float(), n)[0].double().cpu()
                 total += levelled.sum(dim=0)
                 squares += levelled.square().sum(dim=0)
@@ -142,6 +138,8 @@ class FrameNorm(nn.Module):
 
 def scale_of(name: str) -> Scale:
     """Of a feature's outputs; one's own closed form, which needn't be there any more, has its own."""
+    if name == PACKET:
+        return "power"
     return FEATURES[name].scale if name in FEATURES else "own"
 
 

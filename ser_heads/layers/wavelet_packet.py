@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from ser_heads.layers.packet_tree import equal_tree, in_order
 
 Sharing = Literal["tree", "level", "node"]
 Mode = Literal["zero", "constant", "symmetric", "reflect", "periodic", "valid"]
@@ -27,14 +30,15 @@ class WaveletPacket(nn.Module):
     conjugate : the high-pass is the low-pass reversed with alternating signs, as in every orthogonal wavelet;
         else both are learned
     threshold : learnable asymmetric hard thresholds after every high-pass
+    leaves : paths of another tree's leaves, in any order, in place of an equal tree of a depth
 
-    Without thresholds and before it has learned it equals `pywt.WaveletPacket(...).get_level(depth, "freq")`.
+    Without thresholds and before it has learned it equals `pywt.WaveletPacket(...).get_level(depth, "freq")`,
+    and of another tree, which `decompose` takes, the data of its leaves.
+
     Kernels are correlated with the signal as PyWavelets does: every second product, so that n samples become
     (n + taps - 1) // 2 coefficients, or (n - taps) // 2 + 1 if they stay within. Raises ValueError for
-    another wavelet, depth, sharing or mode, and for a signal that is too short.
+    another wavelet, depth, sharing, mode or tree, and for a signal that is too short.
     """
-
-    order: Tensor
 
     def __init__(
         self,
@@ -44,21 +48,35 @@ class WaveletPacket(nn.Module):
         mode: Mode = "zero",
         conjugate: bool = True,
         threshold: bool = False,
+        leaves: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
+        depth = depth if leaves is None else max(map(len, leaves))
         check_packet(wavelet, depth, sharing, mode, conjugate)
         import pywt
 
         known = pywt.Wavelet(wavelet)
         self.depth, self.sharing, self.mode = depth, sharing, mode
-        n_kernels = {"tree": 1, "level": depth, "node": 2**depth - 1}[sharing]
+        self.leaves = equal_tree(depth) if leaves is None else in_order(leaves)
+        self.split, self.kept = self._grow()
+        n_split = sum(map(len, self.split))
+        n_kernels = {"tree": 1, "level": depth, "node": n_split}[sharing]
         kernels = torch.tensor([known.dec_lo] if conjugate else [known.dec_lo, known.dec_hi])
         # (n, 1 or 2, taps), as they are correlated
         self.kernels = nn.Parameter(kernels.flip(1).repeat(n_kernels, 1, 1))
-        self.threshold: AsymmetricThreshold | None = AsymmetricThreshold(2**depth - 1) if threshold else None
-        # in the order of the tree: what follows a high-pass is mirrored, hence a Gray code
-        place = torch.arange(2**depth)
-        self.register_buffer("order", place ^ (place >> 1), persistent=False)
+        self.threshold: AsymmetricThreshold | None = AsymmetricThreshold(n_split) if threshold else None
+
+    def _grow(self) -> tuple[list[list[int]], dict[int, list[int]]]:
+        """Of each level, places of the nodes that are split among those that came from the level before; and
+        level → places of leaves, in the order of frequency."""
+        split, kept, nodes = [], {}, [""]
+        for level in range(self.depth):
+            split.append([place for place, node in enumerate(nodes) if node not in self.leaves])
+            nodes = [nodes[place] + side for place in split[-1] for side in "ad"]
+            leaves = [nodes.index(leaf) for leaf in self.leaves if len(leaf) == level + 1]
+            if leaves:
+                kept[level + 1] = leaves
+        return split, kept
 
     def pairs(self) -> Tensor:
         """(n, 2, taps): low-pass and high-pass of the tree, of each level, or of each node, as correlated."""
@@ -67,6 +85,14 @@ class WaveletPacket(nn.Module):
         return torch.cat([self.kernels, conjugate_of(self.kernels)], dim=1)
 
     def forward(self, signal: Tensor) -> Tensor:
+        """Of an equal tree; ValueError for another one, whose bands have several lengths."""
+        if len(self.kept) > 1:
+            raise ValueError("bands of a tree of several levels have several lengths: use decompose")
+        return self.decompose(signal)[self.depth]
+
+    def decompose(self, signal: Tensor) -> dict[int, Tensor]:
+        """(batch, n_samples) → level → (batch, leaves of that level, n_coefficients), in the order of their
+        frequency."""
         if signal.ndim != 2 or signal.shape[1] == 0:
             raise ValueError(f"signals have the shape (batch, n_samples), got {tuple(signal.shape)}")
         if signal.shape[1] < self.least_samples():
@@ -75,22 +101,28 @@ class WaveletPacket(nn.Module):
                 f"got {signal.shape[1]}"
             )
         with torch.autocast(signal.device.type, enabled=False):  # half of the digits would drown quiet bands
-            return self.decompose(signal.to(self.kernels.dtype))
+            return self._descend(signal.to(self.kernels.dtype))
 
-    def decompose(self, signal: Tensor) -> Tensor:
-        pairs = self.pairs()
+    def _descend(self, signal: Tensor) -> dict[int, Tensor]:
+        pairs, bands, first = self.pairs(), {}, 0
         taps = pairs.shape[2]
-        nodes = signal[:, None]  # (batch, 2 ** level, n)
-        for level in range(self.depth):
-            n_nodes, first = 2**level, 2**level - 1
-            kernels = {"tree": pairs[:1], "level": pairs[level : level + 1], "node": pairs[first:][:n_nodes]}
+        nodes = signal[:, None]  # (batch, node, n)
+        for level, split in enumerate(self.split):
+            nodes = nodes if len(split) == nodes.shape[1] else nodes[:, split]
+            kernels = {
+                "tree": pairs[:1],
+                "level": pairs[level : level + 1],
+                "node": pairs[first:][: len(split)],
+            }
             extended = nodes if self.mode == "valid" else extend(nodes, taps - 2, taps - 1, self.mode)
-            split = halve(extended, kernels[self.sharing])
+            halves = halve(extended, kernels[self.sharing])
             if self.threshold is not None:
-                low, high = split.unbind(2)
-                split = torch.stack([low, self.threshold(high, first)], dim=2)
-            nodes = split.flatten(1, 2)
-        return nodes[:, self.order]
+                low, high = halves.unbind(2)
+                halves = torch.stack([low, self.threshold(high, first)], dim=2)
+            nodes, first = halves.flatten(1, 2), first + len(split)
+            if level + 1 in self.kept:
+                bands[level + 1] = nodes[:, self.kept[level + 1]]
+        return bands
 
     def penalty(self) -> Tensor:
         """How far the kernels are from an orthogonal pair, and so from perfect reconstruction: 0 or more.
@@ -107,10 +139,10 @@ class WaveletPacket(nn.Module):
         wanted[:, [0, 1], [0, 1], products.shape[3] // 2] = 1
         return (products - wanted).square().sum(dim=(1, 2, 3)).mean()
 
-    def count_coefficients(self, n_samples: Length) -> Length:
-        """Of each band, for signals of so many samples."""
+    def count_coefficients(self, n_samples: Length, level: int | None = None) -> Length:
+        """Of each band of a level, by default the last, for signals of so many samples."""
         taps = self.kernels.shape[2]
-        for _ in range(self.depth):
+        for _ in range(self.depth if level is None else level):
             n_samples = (n_samples - taps) // 2 + 1 if self.mode == "valid" else (n_samples + taps - 1) // 2
         return n_samples
 

@@ -127,7 +127,7 @@ def build_2d(options: CnnLstmOptions, labels: Sequence[str], fins: Mapping[str, 
     frontend = FinFrontEnd({"mel": ClosedForm("mel")})
     norm = Standardise(decibels=True, masked=True, least=1.0)
     head = CnnLstm("frequency", len(labels))
-    layout = FrameLayout(powers=BANDS, levels=(BANDS,), spectra=(BANDS,))
+    layout = FrameLayout(powers=(BANDS,), levels=(BANDS,), spectra=(BANDS,))
     return SerModel("cnn_lstm_2d", options, labels, Trim(quiet=None), frontend, norm, head, layout)
 
 

@@ -6,21 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from torch import nn
-
 from fins.networks import Fin
 from ser_heads.frontends import FrontEnd, Joined
 from ser_heads.frontends.fins import FinFrontEnd, Pretraining, closed_forms, starting_fins
 from ser_heads.frontends.waveform import Trim
-from ser_heads.frontends.wavelet_packets import WaveletConfig, WaveletFrontEnd
-from ser_heads.layers.frame_norm import FrameNorm, Removed, is_level, scale_of
-from ser_heads.layers.temporal_head import TemporalHead
+from ser_heads.frontends.wavelet_packets import DEEPEST, N_SLOTS, WaveletFrontEnd
+from ser_heads.layers.frame_norm import PACKET, FrameNorm, Removed, is_level, scale_of
+from ser_heads.layers.packet_tree import Leaves, equal_tree, in_order, mel_tree
+from ser_heads.layers.temporal_head import Branch, TemporalHead
 from ser_heads.layers.wavelet_packet import Sharing, check_packet
 from ser_heads.model import FrameLayout, ModelEntry, SerModel
 from ser_heads.training.recipe import Recipe
 
 SPECTRUM = 64  # outputs from which a feature counts as a spectrum
 SOURCE = "this package"
+TREES = {("mel",): mel_tree, ("equal",): equal_tree}
 
 
 @dataclass(frozen=True)
@@ -51,15 +51,23 @@ class WaveletOptions:
 
     wavelet: str = "sym10"
     """Where the wavelet packet starts, as PyWavelets names it."""
-    depth: int = 5
-    """Levels of the wavelet packet, 1 to 10."""
+    tree: tuple[str, ...] = ("mel",)
+    """Its bands: mel, about as wide as mel bands; equal; or the leaves of any tree, as aa ad d."""
+    depth: int = 7
+    """Levels of a tree that is mel or equal, 1 to 7."""
     sharing: Sharing = "tree"
     """Kernels of the wavelet packet: one pair for the tree, for each level, or for each node."""
-    share_bands: bool = True
-    """One network over all bands; else each band has its own."""
 
     def __post_init__(self) -> None:
-        check_packet(self.wavelet, self.depth, self.sharing)
+        if not 1 <= self.depth <= DEEPEST:
+            raise ValueError(f"--depth is 1 to {DEEPEST}, got {self.depth}")
+        check_packet(self.wavelet, max(map(len, self.leaves())), self.sharing)
+
+    def leaves(self) -> Leaves:
+        """Of its tree, in the order of frequency."""
+        if self.tree in TREES:
+            return TREES[self.tree](self.depth)
+        return in_order(self.tree)
 
 
 @dataclass(frozen=True)
@@ -79,15 +87,16 @@ def fins_of(options: FinOptions) -> dict[str, Fin]:
 def build_fin_model(options: FinOptions, labels: Sequence[str], fins: Mapping[str, Fin]) -> SerModel:
     frontend = fin_frontend(options, fins)
     norm = FrameNorm(frontend.slices, options.removed)
-    layout = layout_of(frontend, norm)
-    head = TemporalHead(len(labels), norm.n_features, layout.spectra)
+    layout = layout_of(norm)
+    head = TemporalHead(len(labels), norm.n_features, spectra_of(norm))
     return SerModel("fin", options, labels, Trim(), frontend, norm, head, layout)
 
 
 def build_wavelet_model(options: WaveletOptions, labels: Sequence[str], fins: Mapping[str, Fin]) -> SerModel:
     frontend = wavelet_frontend(options)
-    head = TemporalHead(len(labels), frontend.n_columns, (), frontend.config.n_summary)
-    return SerModel("wavelet", options, labels, Trim(), frontend, nn.Identity(), head)
+    norm = FrameNorm({PACKET: slice(0, frontend.n_columns)})
+    head = TemporalHead(len(labels), norm.n_features, (norm.features[PACKET],), N_SLOTS)
+    return SerModel("wavelet", options, labels, Trim(), frontend, norm, head, layout_of(norm))
 
 
 def build_joined_model(
@@ -95,11 +104,12 @@ def build_joined_model(
 ) -> SerModel:
     on_fins, on_wavelets = fin_frontend(options, fins), wavelet_frontend(options)
     frontend: FrontEnd = Joined((on_fins, on_wavelets))
-    norm = FrameNorm(on_fins.slices, options.removed)
-    layout = layout_of(on_fins, norm)
-    n_features = norm.n_features + on_wavelets.n_columns
-    head = TemporalHead(len(labels), n_features, layout.spectra, on_wavelets.config.n_summary)
-    return SerModel("fin_wavelet", options, labels, Trim(), frontend, norm, head, layout)
+    behind = slice(on_fins.n_columns, frontend.n_columns)
+    norm = FrameNorm({**on_fins.slices, PACKET: behind}, options.removed)
+    columns = norm.features[PACKET]
+    head = TemporalHead(len(labels), columns.start, spectra_of(norm))
+    head.branch = Branch(columns, N_SLOTS)  # drawn last: the same seed gives the same weights as those of fin
+    return SerModel("fin_wavelet", options, labels, Trim(), frontend, norm, head, layout_of(norm))
 
 
 def fin_frontend(options: FinOptions, fins: Mapping[str, Fin]) -> FinFrontEnd:
@@ -107,19 +117,34 @@ def fin_frontend(options: FinOptions, fins: Mapping[str, Fin]) -> FinFrontEnd:
 
 
 def wavelet_frontend(options: WaveletOptions) -> WaveletFrontEnd:
-    return WaveletFrontEnd(
-        WaveletConfig(options.wavelet, options.depth, options.sharing, share_bands=options.share_bands)
-    )
+    return WaveletFrontEnd(options.wavelet, options.leaves(), options.sharing)
 
 
-def layout_of(frontend: FinFrontEnd, norm: FrameNorm) -> FrameLayout:
-    """Noise goes into the powers of mel, contrast into decibels, masks into spectra; 0 is the mean."""
-    columns = norm.features
-    return FrameLayout(
-        powers=next((part for name, part in frontend.slices.items() if scale_of(name) == "power"), None),
-        levels=tuple(columns[name] for name in columns if is_level(name)),
-        spectra=tuple(part for part in columns.values() if part.stop - part.start >= SPECTRUM),
-    )
+def spectra_of(norm: FrameNorm) -> tuple[slice, ...]:
+    """Features that count as a spectrum, but for the wavelet packet."""
+    columns = norm.features.items()
+    return tuple(part for name, part in columns if name != PACKET and part.stop - part.start >= SPECTRUM)
+
+
+def layout_of(norm: FrameNorm) -> FrameLayout:
+    """Noise goes into the powers of mel and of the packet, contrast into decibels, masks into spectra; 0 is
+    the mean."""
+    before, after = norm.slices, norm.features
+    on_fins = [name for name in after if name != PACKET]
+    powers = [before[name] for name in on_fins if scale_of(name) == "power"][:1]
+    levels = [after[name] for name in on_fins if is_level(name)]
+    spectra = list(spectra_of(norm))
+    if PACKET in after:
+        powers += planes_of(before[PACKET])
+        levels.append(after[PACKET])
+        spectra += planes_of(after[PACKET])
+    return FrameLayout(tuple(powers), tuple(levels), tuple(spectra))
+
+
+def planes_of(columns: slice) -> list[slice]:
+    """Columns of each slot of a wavelet packet's frames."""
+    n_bands = (columns.stop - columns.start) // N_SLOTS
+    return [slice(start, start + n_bands) for start in range(columns.start, columns.stop, n_bands)]
 
 
 FIN = ModelEntry(
@@ -133,18 +158,18 @@ FIN = ModelEntry(
 )
 WAVELET = ModelEntry(
     "wavelet",
-    "a learnable wavelet packet with a network over its bands, the same head",
+    "energies of a learnable wavelet packet every 128 samples, the same head",
     SOURCE,
     WaveletOptions,
     build_wavelet_model,
-    recipe=Recipe(),
+    recipe=Recipe(penalty=1.0),
 )
 FIN_WAVELET = ModelEntry(
     "fin_wavelet",
-    "FINs and the wavelet packet side by side, the same head",
+    "fin, and energies of a learnable wavelet packet that join it after its first layer",
     SOURCE,
     FinWaveletOptions,
     build_joined_model,
     fins_of,
-    Recipe(),
+    Recipe(penalty=1.0),
 )

@@ -24,12 +24,13 @@ def augment_outputs(
     frames: FrameBatch, layout: FrameLayout, options: Augmentation, generator: Generator
 ) -> FrameBatch:
     """Before the norm: steady noise in the columns that are powers of a spectrum."""
-    if layout.powers is None or options.noisy == 0:
+    if not layout.powers or options.noisy == 0:
         return frames
     mask = mask_until(frames.lengths, frames.values.shape[1])
-    noisy = add_noise(frames.values[..., layout.powers], mask, options, generator)
-    start, stop = layout.powers.start, layout.powers.stop
-    values = torch.cat([frames.values[..., :start], noisy, frames.values[..., stop:]], dim=2)
+    draws = torch.rand(3, len(mask), 1, 1, generator=generator).to(mask.device)
+    values = frames.values.clone()
+    for columns in layout.powers:
+        values[..., columns] = add_noise(frames.values[..., columns], mask, options, draws)
     return frames._replace(values=values)
 
 
@@ -40,28 +41,28 @@ def augment_frames(
 
     targets : (batch, n_classes) shares of labels, mixed as the frames are
     """
-    values, lengths, summary = frames
+    values, lengths = frames
     if options.stretch > 1:
         values, lengths = stretch(values, lengths, options.stretch, generator)
         values, lengths = fit_frames(values, lengths, layout)
     if options.contrast > 1:
         values = change_contrast(values, layout.levels, options.contrast, generator)
-    if options.n_masks:
-        for bands in layout.spectra:
-            values = mask_runs(values, lengths, bands, options, generator)
+    if options.n_masks and layout.spectra:
+        values = mask_runs(values, lengths, layout.spectra, options, generator)
     if options.mixup:
         share, order = draw_mixture(len(values), options.mixup, generator)
         other = order.to(values.device)
         values = torch.lerp(values[other], values, share)
         targets = torch.lerp(targets[other], targets, share)
         lengths = torch.maximum(lengths, lengths[other])
-        summary = torch.lerp(summary[other], summary, share) if summary is not None else None
-    return FrameBatch(values, lengths, summary), targets
+    return FrameBatch(values, lengths), targets
 
 
-def add_noise(powers: Tensor, mask: Tensor, options: Augmentation, generator: Generator) -> Tensor:
-    """(batch, time, band) powers and the mask (batch, time) → the same and noise."""
-    draws = torch.rand(3, len(powers), 1, 1, generator=generator).to(powers.device)
+def add_noise(powers: Tensor, mask: Tensor, options: Augmentation, draws: Tensor) -> Tensor:
+    """(batch, time, band) powers and the mask (batch, time) → the same and noise.
+
+    draws : (3, batch, 1, 1) from 0 to 1, of its colour, its level, and whether there is any
+    """
     slope = torch.linspace(-COLOUR, COLOUR, powers.shape[2], device=powers.device)
     colour = 10 ** ((2 * draws[0] - 1) * slope / 10)
     shown = mask[..., None]
@@ -107,25 +108,24 @@ def change_contrast(values: Tensor, levels: Sequence[slice], factor: float, gene
 
 
 def mask_runs(
-    values: Tensor, lengths: Tensor, bands: slice, options: Augmentation, generator: Generator
+    values: Tensor, lengths: Tensor, spectra: Sequence[slice], options: Augmentation, generator: Generator
 ) -> Tensor:
-    """Runs of frames, and of the columns of a spectrum, at zero."""
-    n_bands = bands.stop - bands.start
+    """Runs of frames, and of the columns of spectra, at zero; in each spectrum at about the same place."""
     time = torch.arange(values.shape[1], device=values.device)
-    band = torch.arange(n_bands, device=values.device)
     keep_time = torch.ones(values.shape[:2], dtype=torch.bool, device=values.device)
-    keep_band = torch.ones(len(values), n_bands, dtype=torch.bool, device=values.device)
+    keep = torch.ones(len(values), values.shape[2], dtype=torch.bool, device=values.device)
     for _ in range(options.n_masks):
         draws = torch.rand(4, len(values), 1, generator=generator).to(values.device)
         width = draws[0] * options.masked_time * lengths[:, None]
         start = draws[1] * (lengths[:, None] - width)
         keep_time &= (time < start) | (time >= start + width)
-        width = draws[2] * min(options.masked_bands, n_bands / 4)
-        start = draws[3] * (n_bands - width)
-        keep_band &= (band < start) | (band >= start + width)
-    masked = values * keep_time[..., None]
-    masked[..., bands] = masked[..., bands] * keep_band[:, None]
-    return masked
+        for bands in spectra:
+            n_bands = bands.stop - bands.start
+            band = torch.arange(n_bands, device=values.device)
+            width = draws[2] * min(options.masked_bands, n_bands / 4)
+            start = draws[3] * (n_bands - width)
+            keep[:, bands] &= (band < start) | (band >= start + width)
+    return values * keep_time[..., None] * keep[:, None]
 
 
 def draw_mixture(n: int, mixup: float, generator: Generator) -> tuple[float, Tensor]:

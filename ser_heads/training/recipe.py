@@ -71,11 +71,11 @@ class Recipe:
     learning_rate: float = 2e-3
     """The highest of the first phase."""
     finetuning_rate: float = 1e-4
-    """The highest of the second phase, for all but the FINs."""
+    """The highest of the second phase, for all but the FINs; of wavelet packets it is never above 1e-4."""
     fin_rate: float = 1e-6
     """The highest of the second phase, for the FINs."""
     weight_decay: float = 0.05
-    """Not for the FINs. Of adamw it is a share of each weight, of the others a penalty in the loss."""
+    """Not for FINs and wavelets. Of adamw it is a share of each weight, of the others a penalty in the loss."""
     loss: Literal["cross_entropy", "focal"] = "cross_entropy"
     """Of shares of labels; focal makes less of what is told apart already."""
     focusing: float = 2.0

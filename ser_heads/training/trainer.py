@@ -38,6 +38,7 @@ from ser_heads.training.sources import FrameSource, kept_parts, logits_from, log
 from ser_heads.training.state import Phase, SerEpoch, TrainingState
 
 LARGEST_GRADIENT = 5.0  # length of all gradients together
+KERNEL_RATE = 1e-4  # of wavelet packets, at most
 FROZEN_SHARE = 0.6  # of a budget of time, where a second phase follows
 
 
@@ -137,11 +138,15 @@ class Trainer:
         pretrained = list(self.model.frontend.pretrained())
         self._freeze(phase == "frozen")
         own = {id(parameter) for parameter in pretrained}
+        kernels = list(self.model.frontend.kernels())
+        fins = [parameter for parameter in pretrained if id(parameter) not in set(map(id, kernels))]
         others = [parameter for parameter in self.model.parameters() if id(parameter) not in own]
         rate = recipe.learning_rate if phase == "frozen" else recipe.finetuning_rate
         groups: list[dict[str, Any]] = [{"params": others, "peak": rate, "weight_decay": recipe.weight_decay}]
-        if phase == "finetuned" and pretrained:
-            groups.append({"params": pretrained, "peak": recipe.fin_rate, "weight_decay": 0.0})
+        own_rates = ((fins, recipe.fin_rate), (kernels, min(recipe.finetuning_rate, KERNEL_RATE)))
+        for parameters, peak in own_rates if phase == "finetuned" else ():
+            if parameters:
+                groups.append({"params": parameters, "peak": peak, "weight_decay": 0.0})
         self.optimizer = optimizer_of(recipe.optimizer, groups, rate)
         self.kept = kept_parts(self.model)
         shared: Any = {"cache": self.cache, "kept": self.kept, "device": self.device}
