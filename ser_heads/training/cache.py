@@ -65,7 +65,7 @@ def frames_of(part: FrontEnd, signal: Signal) -> Frames:
     device = next(chain(part.parameters(), part.buffers()), torch.empty(0)).device
     with torch.no_grad():
         waveform = torch.from_numpy(signal)[None].to(device)
-        values, lengths, _ = part(waveform, torch.tensor([len(signal)], device=device))
+        values, lengths = part(waveform, torch.tensor([len(signal)], device=device))
     return values[0, : int(lengths[0])].cpu().numpy()
 
 

@@ -75,7 +75,7 @@ class Recipe:
     fin_rate: float = 1e-6
     """The highest of the second phase, for the FINs."""
     weight_decay: float = 0.05
-    """Not for FINs and wavelets. Of adamw it is a share of each weight, of the others a penalty in the loss."""
+    """Not for FINs and wavelets. Of adamw a share of each weight, of the others a penalty in the loss."""
     loss: Literal["cross_entropy", "focal"] = "cross_entropy"
     """Of shares of labels; focal makes less of what is told apart already."""
     focusing: float = 2.0
