@@ -30,7 +30,7 @@ from ser_heads.frontends.fins import FinFrontEnd, Pretraining, closed_forms
 from ser_heads.frontends.waveform import Trim, count_frames
 from ser_heads.layers.frame_norm import FrameNorm, Removed, VoicingAndPitch
 from ser_heads.layers.masked import mask_until
-from ser_heads.layers.temporal_head import SpectrumStem
+from ser_heads.layers.temporal_head import Branch, SpectrumStem
 from ser_heads.model import SerModel
 from ser_heads.models import MODELS, create, list_models, load, save_model
 from ser_heads.training.recipe import Recipe
@@ -45,11 +45,12 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "fin on closed forms": ("fin", {"pretraining": "closed_form"}),
     "fin of random FINs": ("fin", {"fins": ("mel", "rms"), "pretraining": "none"}),
     "fin of shuffled bands": ("fin", {"fins": ("mel",), "pretraining": "permuted"}),
-    "wavelet, each band its own": ("wavelet", {"depth": 3, "sharing": "node", "share_bands": False}),
+    "wavelet, equal bands": ("wavelet", {"tree": ("equal",), "depth": 3, "sharing": "node"}),
+    "fin_wavelet, any tree": ("fin_wavelet", {"fins": ("rms",), "tree": ("d", "ad", "aaa", "aad")}),
 }
 EXPORTED: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name in ("fin", "fin_wavelet", "raw_cnn", "cnn_transformer")},
-    "wavelet": ("wavelet", {"depth": 2}),
+    "wavelet": ("wavelet", {}),
     "feature_cnn": ("feature_cnn", {"fins": ("mel", "rms", "zcr", "chroma", "mfcc")}),
 }
 BY_GRADIENT = [name for name, (model, _) in CASES.items() if MODELS[model].fit is None]
@@ -75,6 +76,8 @@ def loud(seed: int, n: int) -> NDArray[np.float32]:
 @pytest.mark.parametrize("name", BY_GRADIENT)
 def test_every_parameter_gets_a_gradient(name: str) -> None:
     model = made(name).train()
+    if (branch := getattr(model.head, "branch", None)) is not None:  # which is joined by zeros at first
+        torch.nn.init.normal_(branch.join.weight)
     logits = model(*batch_of(*(loud(seed, 12_000 + 3_000 * seed) for seed in range(4))))
     assert logits.shape == (4, len(LABELS))
     torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1, 2, 0])).backward()
@@ -164,20 +167,51 @@ def test_the_layout_is_that_of_the_frames(name: str) -> None:
     assert (normal.values[~there] == layout.fill).all()
     for columns in (*layout.levels, *layout.spectra):
         assert 0 <= columns.start <= columns.stop <= n_columns
-    if layout.powers is not None:
-        assert (frames.values[..., layout.powers] >= 0).all()
-        assert layout.powers.stop - layout.powers.start == 128
+    for columns in layout.powers:
+        assert columns.stop <= frames.values.shape[2] and (frames.values[..., columns] >= 0).all()
     if layout.n_frames is not None:
         assert normal.values.shape[1] == layout.n_frames
 
 
 def test_the_layout_of_this_packages_own() -> None:
-    """mel, rms, zcr, pitch: 226 columns, 133 after the norm; 32 of the wavelet packet behind them."""
-    layout = made("fin_wavelet").layout
-    assert layout.powers == slice(0, 128)
-    assert layout.levels == (slice(0, 128), slice(128, 129)) and layout.spectra == (slice(0, 128),)
-    assert made("fin without a spectrum").layout.powers is None
-    assert made("wavelet").layout.spectra == made("wavelet").layout.levels == ()
+    """mel, rms, zcr, pitch: 226 columns, 133 after the norm; then four times 42 of the wavelet packet."""
+    layout = made("fin").layout
+    assert layout.powers == layout.spectra == (slice(0, 128),)
+    assert layout.levels == (slice(0, 128), slice(128, 129))
+    joined, slots = made("fin_wavelet").layout, [slice(start, start + 42) for start in range(0, 168, 42)]
+    assert joined.powers == (*layout.powers, *(slice(226 + s.start, 226 + s.stop) for s in slots))
+    assert joined.spectra == (*layout.spectra, *(slice(133 + s.start, 133 + s.stop) for s in slots))
+    assert joined.levels == (*layout.levels, slice(133, 301))
+    assert made("fin without a spectrum").layout.powers == ()
+    alone = made("wavelet").layout
+    assert alone.powers == alone.spectra == tuple(slots) and alone.levels == (slice(0, 168),)
+
+
+def test_with_the_same_seed_fin_wavelet_starts_as_fin() -> None:
+    batch = batch_of(*(loud(seed, 20_000 + 9_000 * seed) for seed in range(3)))
+    fin, both = made("fin").eval(), made("fin_wavelet").eval()
+    weights = both.state_dict()
+    for name, tensor in fin.head.state_dict().items():
+        assert torch.equal(weights[f"head.{name}"], tensor), name
+    with torch.no_grad():
+        assert torch.equal(fin(*batch), both(*batch))
+        torch.nn.init.normal_(both.head.branch.join.weight)
+        assert not torch.allclose(fin(*batch), both(*batch), atol=1e-2)
+
+
+def test_in_training_the_branch_is_left_out_of_a_share_of_the_recordings() -> None:
+    branch = Branch(slice(3, 27), 2, n_channels=5, dropout=0.25)
+    torch.nn.init.normal_(branch.join.weight)
+    frames, mask = torch.randn(400, 6, 30), torch.ones(400, 3, dtype=torch.bool)
+    added = branch(frames, mask)
+    left_out = (added == 0).all(dim=2).all(dim=1)
+    assert 0.18 < left_out.float().mean() < 0.32 and (added[~left_out] != 0).any(dim=2).all()
+    branch.eval()
+    before = branch(frames, mask)
+    assert (before != 0).any(dim=2).any(dim=1).all()
+    others = frames.clone()
+    others[..., [*range(3), *range(27, 30)]] += 1
+    torch.testing.assert_close(branch(others, mask), before, rtol=0, atol=0)
 
 
 def test_entries() -> None:
@@ -312,7 +346,10 @@ class Wrong:
         Wrong("fin_wavelet", "--removed is one of level", {"removed": "all"}),
         Wrong("fin", "fin has no option depth: its own are fins, pretraining, removed", {"depth": 3}),
         Wrong("wavelet", "wavelet has no option fins: its own are wavelet, depth", {"fins": ("rms",)}),
-        Wrong("wavelet", "1 to 10", {"depth": 11}),
+        Wrong("wavelet", "--depth is 1 to 7, got 8", {"depth": 8}),
+        Wrong("wavelet", "is 1 to 7", {"tree": ("aaaaaaaa", "aaaaaaad", *("a" * n + "d" for n in range(7)))}),
+        Wrong("fin_wavelet", "--tree is mel, equal, or leaves", {"tree": ("bark",)}),
+        Wrong("fin_wavelet", "aren't all leaves of a tree", {"tree": ("aa", "d")}),
         Wrong("fin_wavelet", "knows no discrete wavelet", {"wavelet": "sin"}),
         Wrong("feature_cnn", "--pretraining is one of imitation", {"pretraining": "closed_form"}),
         Wrong("resnet", "the known ones are fin, wavelet"),
@@ -442,7 +479,7 @@ def test_the_channel_leaves_no_trace_and_nothing_leaves_all() -> None:
         FrameNorm({"rms": slice(0, 1)}, "all")  # type: ignore[arg-type]
 
 
-def test_scales_are_the_mean_and_deviation_of_all_frames_and_what_follows_passes() -> None:
+def test_scales_are_the_mean_and_deviation_of_all_frames() -> None:
     frontend = FinFrontEnd(closed_forms(["rms", "zcr"]))
     waveform, lengths = batch_of(*(make_signal(seed, 9_000 + 3_000 * seed) for seed in range(5)))
     frames = frontend(waveform, lengths)
@@ -462,16 +499,23 @@ def test_scales_are_the_mean_and_deviation_of_all_frames_and_what_follows_passes
         np.testing.assert_allclose(norm.mean, [column.mean() for column in columns], atol=1e-5)
         np.testing.assert_allclose(norm.deviation, [column.std() for column in columns], rtol=1e-4)
     torch.testing.assert_close(together.mean, single.mean, rtol=0, atol=0)
-    behind = torch.randn(5, frames.values.shape[1], 3)
-    wider = FrameBatch(torch.cat([frames.values, behind], dim=2), frames.lengths, torch.randn(5, 2))
-    normal = together(wider)
-    torch.testing.assert_close(normal.values[..., 2:], behind, rtol=0, atol=0)
-    assert normal.summary is wider.summary
     constant = FrameNorm({"zcr": slice(0, 1)}, "nothing")
     constant.calibrate([FrameBatch(torch.full((1, 9, 1), 0.5), torch.tensor([9]))])
     assert (float(constant.mean), float(constant.deviation)) == (0.5, 1.0)
     with pytest.raises(ValueError, match="at least one recording"):
         constant.calibrate([])
+
+
+def test_a_stem_of_planes_is_one_of_channels() -> None:
+    stem = SpectrumStem(12, (4,), 0.0, n_planes=3).eval()
+    planes, mask = torch.randn(2, 3, 10, 12), torch.ones(2, 5, dtype=torch.bool)  # (batch, plane, time, band)
+    expected = torch.nn.functional.conv2d(
+        planes.transpose(2, 3), stem.convolutions[0].weight, stride=2, padding=2
+    )
+    flat = planes.transpose(1, 2).flatten(2)
+    torch.testing.assert_close(
+        stem(flat, mask), torch.relu(expected / (1 + 1e-5) ** 0.5).flatten(1, 2), atol=1e-5, rtol=1e-5
+    )
 
 
 def test_the_stem_gives_for_a_shifted_spectrum_what_it_gives_shifted() -> None:

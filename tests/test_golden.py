@@ -70,7 +70,7 @@ PUBLISHED_MODELS += ("raw_cnn", "spectrogram_cnn")
 PUBLISHED = {**SCALES, **{f"head.{name}": name for name in HEADS}}
 NAMES: dict[str, dict[str, str]] = {
     "fin": {"frontend.members": "fins.fins", "norm": "scaling"},
-    "wavelet": {"frontend": "wavelets"},
+    "wavelet": {"frontend": "wavelets", "norm": "scaling"},
     "fin_wavelet": {
         "frontend.members.0.members": "fins.fins",
         "frontend.members.1": "wavelets",
@@ -154,7 +154,11 @@ def fit_classifier(store: Path, folder: Path, config: RunConfig) -> list[dict[st
 
 
 def classifier_config(model: str, **changes: Any) -> RunConfig:
-    if model not in ("fin", "fin_wavelet"):  # the others have nothing to finetune, and the option no effect
+    if model not in (
+        "fin",
+        "wavelet",
+        "fin_wavelet",
+    ):  # the others have nothing to finetune, and the option no effect
         changes.pop("finetuned_epochs", None)
     return configure(model, **changes)
 
@@ -210,6 +214,7 @@ MODELS += ("spectral_svm:sc", "spectral_svm:sbw", "spectral_svm:sbe")
 Range = tuple[float, float]
 STATISTICS: dict[str, dict[str, Range]] = {
     "fin": {"scaling.mean": (-0.5, 0.5), "scaling.deviation": (4, 40)},
+    "wavelet": {"scaling.mean": (-0.5, 0.5), "scaling.deviation": (4, 40)},
     "fin_wavelet": {"scaling.mean": (-0.5, 0.5), "scaling.deviation": (4, 40)},
     "feature_cnn": {"norm.running_mean": (-1, 1), "norm.running_var": (1e-2, 1e3)},
     "wavelet_packet_net": {"mean": (-1e-3, 1e-3), "deviation": (0.02, 0.06)},
@@ -398,7 +403,7 @@ SHORT = {"frozen_epochs": 1, "finetuned_epochs": 1, "batch_size": 8, "seed": 0}
 """FINs learn in the second epoch; what has none has one more epoch in place of it."""
 CLASSIFIERS: dict[str, dict[str, Any]] = {
     "fin": SHORT,
-    "wavelet": {**SHORT, "frozen_epochs": 2},
+    "wavelet": SHORT,
     "fin_wavelet": SHORT,
     "feature_cnn": {**SHORT, "frozen_epochs": 2},
     "spectrogram_cnn": {**SHORT, "frozen_epochs": 2},

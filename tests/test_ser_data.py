@@ -16,12 +16,14 @@ from data_manifests.labels import EMOTIONS
 from fins.audio import HOP, WINDOW
 from fins.data.store import write_store
 from fins.data.table import UtteranceTable
+from ser_heads.frontends import FrameBatch
 from ser_heads.frontends.waveform import count_frames
 from ser_heads.layers.masked import mask_until
-from ser_heads.model import SerModel
+from ser_heads.model import FrameLayout, SerModel
 from ser_heads.models import create
 from ser_heads.training.augmentation import (
     add_noise,
+    augment_outputs,
     change_contrast,
     draw_mixture,
     mask_runs,
@@ -111,7 +113,8 @@ def test_noise_is_steady_coloured_and_at_its_level() -> None:
     n_frames = torch.randint(2, 7, (300,), generator=rng)
     mask = mask_until(n_frames, 6)
     powers = powers * mask[..., None]
-    louder = add_noise(powers, mask, Augmentation(noisy=0.5, noise=(-30.0, -20.0)), rng)
+    draws = torch.rand(3, 300, 1, 1, generator=rng)
+    louder = add_noise(powers, mask, Augmentation(noisy=0.5, noise=(-30.0, -20.0)), draws)
     added = (louder.double() - powers.double()).numpy()
     assert (added[~mask.numpy()] == 0).all()
     noisy = added[:, 0].max(axis=1) > 0
@@ -142,7 +145,7 @@ def test_masks_are_runs_within_their_limits() -> None:
     frames = torch.ones(40, 60, 10 + 64)
     n_frames = torch.full((40,), 60)
     options = Augmentation(n_masks=1, masked_bands=12, masked_time=0.2)
-    masked = mask_runs(frames, n_frames, slice(10, 74), options, generator)
+    masked = mask_runs(frames, n_frames, [slice(10, 74)], options, generator)
     time = (masked[..., :10] == 0).all(dim=2)
     assert ((masked[..., :10] == 0).any(dim=2) == time).all()  # all plain features of a frame or none
     assert time.sum(dim=1).max() <= 12 and time.any()
@@ -150,6 +153,32 @@ def test_masks_are_runs_within_their_limits() -> None:
     assert 1 <= band.sum(dim=1).max() <= 12
     for row in torch.cat([time.int(), band[:, :60].int()]):
         assert (row.diff() == 1).sum() <= 1  # one run
+
+
+def test_all_spectra_of_a_recording_are_masked_and_made_noisy_alike() -> None:
+    spectra = (slice(0, 64), slice(70, 102), slice(102, 134))
+    options = Augmentation(n_masks=1, masked_bands=64, noisy=1.0)
+    frames = torch.rand(40, 60, 140) + 0.1
+    frames[..., spectra[2]] = frames[..., spectra[1]]
+    n_frames = torch.full((40,), 60)
+    masked = mask_runs(frames, n_frames, spectra, options, torch.Generator().manual_seed(0))
+    hidden = [(masked[..., bands] == 0).all(dim=1) for bands in spectra]
+    assert hidden[0].sum(dim=1).max() > 10
+    assert torch.equal(hidden[1], hidden[2])
+    assert (hidden[0].unflatten(1, (32, 2)).float().mean(dim=2) - hidden[1].float()).abs().sum(
+        dim=1
+    ).max() <= 2
+    plain = ((masked == 0).any(dim=1))[:, [*range(64, 70), *range(134, 140)]]
+    time = (masked == 0).all(dim=2).any(dim=1)
+    assert torch.equal(plain, time[:, None].expand(-1, 12))  # but for runs of time nothing beside spectra
+    layout = FrameLayout(powers=spectra)
+    batch = FrameBatch(frames, n_frames)
+    noisy = augment_outputs(batch, layout, options, torch.Generator().manual_seed(1)).values
+    added = noisy - frames
+    torch.testing.assert_close(added[..., spectra[1]], added[..., spectra[2]])
+    slopes = [(added[:, 0, bands.stop - 1] / added[:, 0, bands.start]).log() for bands in spectra]
+    torch.testing.assert_close(slopes[0], slopes[1], atol=0.02, rtol=0.02)
+    assert not added[..., 64:70].any() and added[..., :64].amin() > 0
 
 
 def test_mixing_shares() -> None:

@@ -122,6 +122,30 @@ def test_frozen_fins_stand_still_and_then_move(monkeypatch: pytest.MonkeyPatch) 
     assert trainer.logits(TEST, frozen=True).shape == (16, 8)
 
 
+@pytest.mark.parametrize("finetuning_rate", [1e-5, 1e-2])
+def test_wavelets_learn_late_slowly_and_without_decay(finetuning_rate: float) -> None:
+    recipe = replace(QUICK, finetuning_rate=finetuning_rate, fin_rate=1e-7, penalty=1.0, weight_decay=0.5)
+    trainer = trainer_of(recipe=recipe, model="fin_wavelet")
+    packet = trainer.model.frontend.parts[1].packet  # type: ignore[union-attr]
+    before = packet.kernels.detach().clone()
+    assert trainer.kept == [True, True] and len(trainer.optimizer.param_groups) == 1
+    trainer.run()
+    rest, fins, kernels = trainer.optimizer.param_groups
+    assert (fins["peak"], fins["weight_decay"]) == (1e-7, 0.0)
+    assert (kernels["peak"], kernels["weight_decay"]) == (min(finetuning_rate, 1e-4), 0.0)
+    assert (rest["peak"], rest["weight_decay"]) == (finetuning_rate, 0.5)
+    front = trainer.model.frontend
+    assert {*map(id, kernels["params"])} == {*map(id, front.parts[1].parameters())}
+    assert {*map(id, fins["params"])} == {*map(id, front.parts[0].parameters())}
+    n_params = sum(len(group["params"]) for group in (rest, fins, kernels))
+    assert n_params == len(list(trainer.model.parameters())) and trainer.kept == [False, False]
+    frozen = trainer.frozen_best["frontend.members.1.packet.kernels"]
+    assert torch.equal(frozen, before)
+    last = trainer.average.frontend.parts[1].packet.kernels  # type: ignore[union-attr]
+    n_steps = 2 * 2  # of two epochs of 24 recordings
+    assert 0 < (last - before).abs().max() < 1.1 * n_steps * kernels["peak"]
+
+
 def test_without_a_frozen_phase_fins_learn_at_once() -> None:
     recipe = replace(QUICK, frozen_epochs=0, finetuned_epochs=3, copies=0)
     trainer = trainer_of(recipe=recipe, pretraining="none")
@@ -304,7 +328,7 @@ def test_other_models_train_too(name: str) -> None:
     state = trainer.run()
     assert all(np.isfinite([row.train_loss, row.validation_loss]).all() for row in state.history)
     assert any((weights[key] != tensor).any() for key, tensor in trainer.best.items())
-    assert len(state.history) == (2 if name in ("fin_wavelet", "feature_cnn") else 1)
+    assert len(state.history) == (2 if name in ("wavelet", "fin_wavelet", "feature_cnn") else 1)
     assert (penalty_of(trainer.model) is None) == ("wavelet" not in name)
 
 

@@ -7,6 +7,7 @@ import pytest
 import pywt
 import torch
 
+from ser_heads.layers.packet_tree import mel_tree
 from ser_heads.layers.wavelet_packet import AsymmetricThreshold, Mode, Sharing, WaveletPacket, conjugate_of
 
 
@@ -76,6 +77,41 @@ def test_with_two_kernels_it_is_any_wavelet(wavelet: str) -> None:
     np.testing.assert_allclose(
         bands.detach(), by_pywavelets(signal, wavelet, 3, "symmetric"), atol=1e-5, rtol=1e-5
     )
+
+
+TREES = {"mel": mel_tree(7), "one side": ("d", "aad", "ad", "aaa"), "of two levels": ("a", "da", "dd")}
+
+
+@pytest.mark.parametrize("sharing", ["tree", "level", "node"])
+@pytest.mark.parametrize("tree", TREES)
+def test_leaves_of_any_tree_are_pywavelets(tree: str, sharing: Sharing) -> None:
+    signal = torch.randn(2, 3000, dtype=torch.float64)
+    packet = WaveletPacket("sym10", sharing=sharing, leaves=TREES[tree]).double()
+    n_split = len(TREES[tree]) - 1  # of a tree of two children each
+    assert len(packet.kernels) == {"tree": 1, "level": packet.depth, "node": n_split}[sharing]
+    levels = packet.decompose(signal)
+    assert sum(bands.shape[1] for bands in levels.values()) == len(TREES[tree])
+    for row in range(2):
+        known = pywt.WaveletPacket(signal[row].numpy(), "sym10", "zero", packet.depth)
+        for level, bands in levels.items():
+            names = [node.path for node in known.get_level(level, "freq") if node.path in TREES[tree]]
+            expected = np.array([known[name].data for name in names])
+            assert bands[row].shape == expected.shape == (len(names), packet.count_coefficients(3000, level))
+            np.testing.assert_allclose(bands[row].detach(), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_each_node_that_is_split_has_its_own_kernels() -> None:
+    packet = WaveletPacket("db4", sharing="node", leaves=TREES["one side"])
+    signal = torch.randn(1, 500)
+    before = packet.decompose(signal)
+    with torch.no_grad():
+        packet.kernels[2] *= 2  # of node aa, whose children are the first two leaves
+    after = packet.decompose(signal)
+    torch.testing.assert_close(after[3], 2 * before[3])
+    for level in (1, 2):
+        torch.testing.assert_close(after[level], before[level], rtol=0, atol=0)
+    with pytest.raises(ValueError, match="several levels have several lengths: use decompose"):
+        packet(signal)
 
 
 def test_the_deepest_tree() -> None:
