@@ -345,7 +345,7 @@ class Wrong:
         Wrong("fin", "--pretraining is one of imitation", {"pretraining": "all"}),
         Wrong("fin_wavelet", "--removed is one of level", {"removed": "all"}),
         Wrong("fin", "fin has no option depth: its own are fins, pretraining, removed", {"depth": 3}),
-        Wrong("wavelet", "wavelet has no option fins: its own are wavelet, depth", {"fins": ("rms",)}),
+        Wrong("wavelet", "wavelet has no option fins: its own are wavelet, tree", {"fins": ("rms",)}),
         Wrong("wavelet", "--depth is 1 to 7, got 8", {"depth": 8}),
         Wrong("wavelet", "is 1 to 7", {"tree": ("aaaaaaaa", "aaaaaaad", *("a" * n + "d" for n in range(7)))}),
         Wrong("fin_wavelet", "--tree is mel, equal, or leaves", {"tree": ("bark",)}),
