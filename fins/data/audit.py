@@ -14,10 +14,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_manifests.labels import order_labels
+from data_manifests.ledger import LISTED_GROUPS
 from fins.data.copies import keys_of, origins_of
+from fins.data.gaps import find_gaps
 from fins.data.protocols import Division, divide, get_protocol
 from fins.data.same_sound import find_alike, fingerprints
-from fins.data.splits import PARTS, SPLIT, SPLIT_COLUMNS, UNUSED, part_of_each, read_split
+from fins.data.speakers import count_speakers, name_speakers
+from fins.data.splits import PARTS, SPLIT, SPLIT_COLUMNS, UNUSED, part_of_each, places_of, read_split
 from fins.data.table import UtteranceTable
 from fins.progress import SILENT, Watch
 from fins.runs import locked, write_atomically, write_json
@@ -88,6 +91,9 @@ def audit_split(config: AuditConfig, watch: Watch = SILENT) -> tuple[dict[str, A
     never_shares = get_protocol(config.protocol).never_shares
     findings = audit(rows, alike, never_shares)
     result = certificate(rows, findings, alike is not None, never_shares)
+    parts = places_of(rows["part"].to_numpy())
+    gaps = find_gaps(rows.assign(person=rows["speaker"]), parts)
+    result |= {"gaps": gaps, "speakers": count_speakers(rows)}
     page = describe_audit(result, title)
     if config.out is not None:
         with locked(config.out):
@@ -232,6 +238,9 @@ def describe_audit(result: Mapping[str, Any], title: str) -> str:
         finding = findings.get(kind, {"n": 0, "examples": []})
         more = ", …" if finding["n"] > len(finding["examples"]) else ""
         lines.append(f"| {words} | {finding['n']:,} | {'; '.join(finding['examples'])}{more} |")
+    for part, counts in result.get("speakers", {}).items():
+        lines += ["", f"Speakers, {part} ({len(counts):,}): {name_speakers(counts, LISTED_GROUPS)}"]
+    lines += [line for gap in result.get("gaps", ()) for line in ("", gap)]
     return "\n".join(lines)
 
 

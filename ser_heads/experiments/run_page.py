@@ -38,6 +38,7 @@ def describe_run(result: dict[str, Any], pictures: Sequence[str], command: str) 
         "",
         describe_part_scores(result),
         "",
+        *(line for gap in result.get("gaps", ()) for line in (f"{gap}.", "")),
         *describe_sample(result),
         f"On one core an answer takes {result['real_time_factor']:.3g} of the time that the recording lasts.",
         "",
