@@ -48,10 +48,8 @@ def describe_gap(emotion: str, members: pd.DataFrame, lacking: Collection[str]) 
             f"{emotion} ({who}) isn't in the training part, so it can't be learned: its recordings choose "
             "no weights and are left out of the scores"
         )
-    what = {
-        ("validation",): "has no say in which weights are kept",
-        ("test",): "isn't tested",
-    }.get(tuple(lacking), "has no say in which weights are kept, and isn't tested")
+    effects = {"validation": "has no say in which weights are kept", "test": "isn't tested"}
+    what = " and ".join(effects[part] for part in lacking)
     return f"{emotion} ({who}) isn't in the {' and '.join(lacking)} part: it is learned, but {what}"
 
 

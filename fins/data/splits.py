@@ -125,7 +125,8 @@ def rows_not_trained_on(split: Path, n_of_parts: Mapping[str, int], rows: pd.Dat
     sums = learned["sha256"][learned["sha256"] != ""]
     seen = rows["name"].isin(learned["utterance"]) | rows["sha256"].isin(sums)
     original = rows["augmented_from"] == ""
-    places = np.flatnonzero(original & ~seen)
+    counted = rows["counted"].to_numpy(bool) if "counted" in rows else True
+    places = np.flatnonzero(original & ~seen & counted)
     if len(places) == 0:
         raise ValueError(f"{split.parent} learned from every utterance of the stores: give another store")
     left = rows.iloc[places]

@@ -150,6 +150,7 @@ def result_of(
         "parts": describe_parts(table.rows, assembly.parts),
         "n_unknown_emotion": n_unknown,
         "gaps": assembly.gaps,
+        "repeats": list(table.repeats),
         **scores,
         "by_part": {
             part: {key: own[key] for key in (*METRICS, "interval_95", "n_utterances")}

@@ -90,6 +90,7 @@ def explore(config: ExploreConfig, watch: Watch = SILENT) -> tuple[dict[str, Any
             "seed": config.seed,
             **summarise(measured, examples),
         }
+        result["notes"] += utterances.repeats
         write_utterances(out / UTTERANCES, measured)
         captions = draw_pictures(out, utterances, result, examples)
         title = f"What is in {', '.join(result['facts'])}"
