@@ -28,33 +28,7 @@ from fins.data.store import SOUND, Recording, Store, StoreError, join_stores, wr
 from fins.data.table import UtteranceTable
 from fins.data.verification import verify_store
 
-
-class HereAndNow:
-    """What stands in for a pool of processes: work is done when it is asked for."""
-
-    def __init__(self, *arguments: object, **named: object) -> None:
-        self.jobs: list[object] = []
-
-    def __enter__(self) -> HereAndNow:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Nothing."""
-
-    def submit(self, work, *arguments):  # type: ignore[no-untyped-def]
-        from concurrent.futures import Future
-
-        job: Future = Future()
-        job.set_result(work(*arguments))
-        return job
-
-    def shutdown(self, **named: object) -> None:
-        """Nothing."""
-
-
-@pytest.fixture(autouse=True)
-def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preparation, "ProcessPoolExecutor", HereAndNow)
+pytestmark = pytest.mark.usefixtures("prepares_here")
 
 
 def record(root: Path, paths: Sequence[str], first: int = 0) -> Path:

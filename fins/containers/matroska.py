@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -19,6 +20,7 @@ SCALE, NUMBER, KIND, CODEC, RATE, TIME, SIMPLE_BLOCK, BLOCK = (
 )
 SOUND = 2  # kind of a track
 SLACK = 0.2  # s
+FIRST_BYTES = 64  # of an element, which are enough
 OPUS_MILLISECONDS = (10, 20, 40, 60) * 3 + (10, 20) * 2 + (2.5, 5, 10, 20) * 4  # of a frame, RFC 6716
 
 
@@ -32,50 +34,70 @@ class _Track:
 
 def read_matroska(file: BinaryIO, size: int) -> Contents:
     """How long the first track of sound lasts: packets of Opus and AAC say so, of others their times do."""
-    tracks: list[_Track] = []
-    scale, cluster_time, n_seconds = 1_000_000, 0, 0.0  # ns, ticks, s
-    times: list[int] = []
+    sounds = _Sounds()
+    for element, content in _elements(file, size):
+        if content is None:
+            return Contents("webm", fault="truncated")
+        sounds.take(element, content)
+    if not sounds.times:
+        fault = "has no track of sound" if sounds.tracks else "truncated"
+        return Contents("webm", fault=fault, advice="choose another file" if sounds.tracks else "")
+    return Contents("webm", n_seconds=sounds.duration(), slack=SLACK)
+
+
+def _elements(file: BinaryIO, size: int) -> Iterator[tuple[int, bytes | None]]:
+    """(id, first bytes) of each element, of opened ones none; None in their place where the file ends."""
     place = 0
     while place < size:
         file.seek(place)
         head = file.read(12)
         element, n_id = _number(head, keep_marker=True)
         n_bytes, n_size = _number(head[n_id:], keep_marker=False)
-        if not n_id or not n_size:
-            return Contents("webm", fault="truncated")
         place += n_id + n_size
-        unknown = n_bytes == (1 << 7 * n_size) - 1
-        if unknown and element not in OPENED:
-            return Contents("webm", fault="has damaged blocks")
-        if not unknown and place + n_bytes > size:
-            return Contents("webm", fault="truncated")
-        if element == TRACK:
-            tracks.append(_Track())
+        unknown = n_bytes == (1 << 7 * n_size) - 1 and element in OPENED  # while it was being recorded
+        if not n_id or not n_size or (place + n_bytes > size and not unknown):
+            yield element, None
+            return
         if element in OPENED:
+            yield element, b""
             continue
         file.seek(place)
-        content = file.read(min(n_bytes, 64))
-        sound = next((track for track in tracks if track.kind == SOUND), None)
-        if element == SCALE:
-            scale = int.from_bytes(content, "big")
-        elif element == TIME:
-            cluster_time = int.from_bytes(content, "big")
-        elif element in (NUMBER, KIND, CODEC, RATE) and tracks:
-            _describe(tracks[-1], element, content)
-        elif element in (SIMPLE_BLOCK, BLOCK) and sound:
-            number, n_number = _number(content, keep_marker=False)
-            if number == sound.number and len(content) >= n_number + 3:
-                ticks = struct.unpack(">h", content[n_number : n_number + 2])[0]
-                times.append(cluster_time + ticks)
-                n_seconds += _seconds(content[n_number + 2 :], sound)
+        yield element, file.read(min(n_bytes, FIRST_BYTES))
         place += n_bytes
-    if not times:
-        fault = "has no track of sound" if tracks else "truncated"
-        return Contents("webm", fault=fault, advice="choose another file" if tracks else "")
-    if not n_seconds:
-        last = times[-1] - times[-2] if len(times) > 1 else 0
-        n_seconds = (times[-1] - times[0] + last) * scale / 1e9
-    return Contents("webm", n_seconds=n_seconds, slack=SLACK)
+
+
+class _Sounds:
+    """What the elements of a file tell of its first track of sound."""
+
+    def __init__(self) -> None:
+        self.tracks: list[_Track] = []
+        self.scale, self.cluster_time, self.n_seconds = 1_000_000, 0, 0.0  # ns, ticks, s
+        self.times: list[int] = []
+
+    def take(self, element: int, content: bytes) -> None:
+        if element == TRACK:
+            self.tracks.append(_Track())
+        elif element == SCALE:
+            self.scale = int.from_bytes(content, "big")
+        elif element == TIME:
+            self.cluster_time = int.from_bytes(content, "big")
+        elif element in (NUMBER, KIND, CODEC, RATE) and self.tracks:
+            _describe(self.tracks[-1], element, content)
+        elif element in (SIMPLE_BLOCK, BLOCK):
+            self.take_block(content)
+
+    def take_block(self, content: bytes) -> None:
+        sound = next((track for track in self.tracks if track.kind == SOUND), None)
+        number, n_number = _number(content, keep_marker=False)
+        if sound is not None and number == sound.number and len(content) >= n_number + 3:
+            ticks = struct.unpack(">h", content[n_number : n_number + 2])[0]
+            self.times.append(self.cluster_time + ticks)
+            self.n_seconds += _seconds(content[n_number + 2 :], sound)
+
+    def duration(self) -> float:
+        """Seconds, by the packets or from the first block to the end of the last."""
+        last = self.times[-1] - self.times[-2] if len(self.times) > 1 else 0
+        return self.n_seconds or (self.times[-1] - self.times[0] + last) * self.scale / 1e9
 
 
 def _number(content: bytes, keep_marker: bool) -> tuple[int, int]:
