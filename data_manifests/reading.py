@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
-from data_manifests.endings import is_audio, is_convertible, is_lossless
+from data_manifests.endings import how_to_read, is_audio, is_convertible, is_lossless
 from data_manifests.labels import Action, normalise
 from data_manifests.ledger import LedgerRow, Listing, explain_labels
 from data_manifests.manifest import MANIFESTS, Utterance, read_manifest, split_segment
@@ -95,7 +95,7 @@ def parse_file(path: str, root: Path, parse: Parser) -> ParsedName:
     # Some systems leave hidden `._name.wav` beside each file: an audio ending, no audio.
     if is_convertible(path):
         ending = pure.suffix.lower()[1:]
-        return ParsedName(drop=f"{ending} isn't decoded here, ffmpeg -i clip.{ending} clip.wav converts it")
+        return ParsedName(drop=f"{ending} isn't decoded here, convert it, {how_to_read(f'clip.{ending}')}")
     if not is_audio(path):
         return ParsedName(drop="not audio")
     if any(folder.startswith(".") for folder in pure.parts):

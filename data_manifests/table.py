@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 
-from data_manifests.endings import how_to_convert, is_audio, is_convertible
+from data_manifests.endings import how_to_read, is_audio, is_convertible
 from data_manifests.manifest import segment_path
 from data_manifests.reading import PARTS, Corpus, Named, ParsedName, Resolver
 from data_manifests.rows import TableError, read_rows
@@ -92,7 +92,7 @@ def read_row(line: int, row: Mapping[str, str], table: Path, resolver: Resolver)
     elif not here:
         drop = f"not on disk: line {line} has {path}"
     elif is_convertible(path):
-        drop = f"{PurePosixPath(path).suffix[1:]} isn't decoded here: line {line}, {how_to_convert(path)}"
+        drop = f"{PurePosixPath(path).suffix[1:]} isn't decoded here: line {line}, {how_to_read(path)}"
     elif not is_audio(path):
         drop = f"not audio: line {line} has {path}"
     elif not resolver(row["emotion"])[0]:

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from data_manifests.endings import how_to_convert, is_convertible
+from data_manifests import endings
+from data_manifests.endings import how_to_convert, how_to_read, is_convertible
 from fins.channels import Faults, join, judge, moments
-from fins.containers import Contents, MendedFile, look_inside, name_format
+from fins.containers import DECODED, Contents, MendedFile, look_inside, look_inside_decoded, name_format
+from fins.decoders import DecodedFile, DecodingError, OpenSound
 
 if TYPE_CHECKING:
     from soundfile import SoundFile
@@ -42,7 +44,8 @@ class AudioError(ValueError):
 def read_audio(path: str | os.PathLike[str]) -> Signal:
     """Decode a file, mix its channels down and resample it.
 
-    path : a file with one of the endings `data_manifests.endings.READ`; any number of channels; 8- to 32-bit,
+    path : a file with one of the endings `data_manifests.endings.READ`, and with the extra decoders of
+        `DECODED`; any number of channels; 8- to 32-bit,
         float, or a telephone codec; 8 to 192 kHz
     returns : (n_samples,) float32, mono at 22,050 Hz, amplitude about [-1, 1]
 
@@ -88,15 +91,20 @@ def read_blocks(path: str | os.PathLike[str], seconds: float = 10.0) -> Iterator
     path = Path(path)
     contents = check_contents(path)
     with open_audio(path, contents) as file:
-        n_read = 0
-        while len(block := file.read(round(seconds * file.samplerate), dtype="float32", always_2d=True)):
+        n_read, rate = 0, file.samplerate
+        while len(block := file.read(round(seconds * rate), dtype="float32", always_2d=True)):
             n_read += len(block)
             _check_samples(path, block)
-            yield block, file.samplerate
+            yield block, rate
         if contents.n_samples is None and n_read < file.frames and file.seekable():
             raise AudioError(TRUNCATED.format(path))
     if n_read == 0:
         raise AudioError(f"{path} has a header and no samples")
+    if contents.n_seconds is not None and abs(n_read / rate - contents.n_seconds) > contents.slack:
+        raise AudioError(
+            f"{path} holds {contents.n_seconds:.2f} s and {n_read / rate:.2f} s can be decoded: copy it "
+            f"again, or convert it, {how_to_convert(path)}"
+        )
     if contents.n_samples is not None and abs(n_read - contents.n_samples) > contents.tolerance:
         raise AudioError(
             f"{path} holds {contents.n_samples:,} samples and {n_read:,} can be decoded: convert it, "
@@ -111,6 +119,8 @@ def check_contents(path: Path) -> Contents:
     if path.stat().st_size == 0:
         raise AudioError(f"{path} is empty (0 bytes): copy it again from its source")
     contents = look_inside(path)
+    if endings.has_decoders() and not contents.form:
+        contents = look_inside_decoded(path) or contents
     if contents.fault == "truncated":
         raise AudioError(TRUNCATED.format(path))
     if contents.fault:
@@ -120,8 +130,9 @@ def check_contents(path: Path) -> Contents:
 
 
 @contextmanager
-def open_audio(path: Path, contents: Contents | None = None) -> Iterator[SoundFile]:
-    """A file as soundfile opens it; AudioError if it is missing, empty, no audio, cut short or at a rate that
+def open_audio(path: Path, contents: Contents | None = None) -> Iterator[OpenSound]:
+    """A file as soundfile opens it, or PyAV what that doesn't know; AudioError if it is missing,
+    empty, no audio, cut short or at a rate that
     isn't read, and for what libsndfile says while it is open.
 
     contents : as `check_contents` gives them, to be made here by default
@@ -133,12 +144,19 @@ def open_audio(path: Path, contents: Contents | None = None) -> Iterator[SoundFi
         size = path.stat().st_size
         source = MendedFile(raw, size, contents.header, contents.start) if contents.is_mended else raw
         try:
-            with soundfile.SoundFile(source) as file:
+            sound: SoundFile | DecodedFile
+            if contents.n_seconds is not None:
+                sound = DecodedFile(path, contents.n_seconds)
+            else:
+                sound = soundfile.SoundFile(source)
+            with sound as file:
                 if not RATES[0] <= file.samplerate <= RATES[1]:
                     raise AudioError(
                         f"{path} has a sample rate of {file.samplerate} Hz: 8 to 192 kHz can be read"
                     )
                 yield file
+        except DecodingError as error:
+            raise AudioError(f"{path} {error}") from error
         except soundfile.LibsndfileError as error:
             raise AudioError(explain_unreadable(path, contents, error.error_string)) from error
 
@@ -156,7 +174,8 @@ def explain_unreadable(path: Path, contents: Contents, error: str) -> str:
     if not what and is_convertible(str(path)):
         what = f"called {path.suffix}"
     if what:
-        return f"{path} is {what}, which isn't decoded here: convert it, {how_to_convert(path)}"
+        how = how_to_read(path, is_decoded=what in DECODED or None)
+        return f"{path} is {what}, which isn't decoded here: convert it, {how}"
     return f"{path} is truncated or no audio ({error})"
 
 

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,33 @@ def runs_here() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(several, "make_apart", lambda job, *rest: job.make())
         yield
+
+
+class HereAndNow:
+    """What stands in for a pool of processes: work is done when it is asked for."""
+
+    def __init__(self, *arguments: object, **named: object) -> None:
+        self.jobs: list[object] = []
+
+    def __enter__(self) -> HereAndNow:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Nothing."""
+
+    def submit(self, work, *arguments):  # type: ignore[no-untyped-def]
+        job: Future = Future()
+        job.set_result(work(*arguments))
+        return job
+
+    def shutdown(self, **named: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def prepares_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stores are prepared in this process: others take seconds to start."""
+    monkeypatch.setattr("fins.data.preparation.ProcessPoolExecutor", HereAndNow)
 
 
 skip_without_ray = pytest.mark.skipif(
