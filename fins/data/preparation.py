@@ -106,7 +106,7 @@ def _make_parts(work: _Work, n_workers: int) -> Generator[PreparationCounts]:
     paths = [parts / f"{number:06d}.h5" for number in range(len(groups))]
     counts_of = {path: counts for path in paths if (counts := _finished(path))}
     yield from counts_of.values()
-    if preparation.augment != "none":
+    if work.preparation.augment != "none":
         # compiles and keeps code where it is new; by several workers at once, kept code may crash ever after
         import librosa.util.utils  # noqa: F401
     context = multiprocessing.get_context("spawn")
