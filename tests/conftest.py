@@ -73,10 +73,11 @@ def make_signal(seed: int, n_samples: int = 12_000) -> Signal:
 
 
 def make_recordings(n: int, corpus: str = "made", n_speakers: int = 4) -> list[Recording]:
-    """Recordings of different lengths; every speaker says every emotion."""
+    """Recordings of different lengths; every speaker says every emotion. No two corpora share a sound."""
+    first_seed = 0 if corpus == "made" else 1000 + sum(corpus.encode())
     recordings = []
     for i in range(n):
-        signal = make_signal(i, 6 * WINDOW + 700 * (i % 5))
+        signal = make_signal(first_seed + i, 6 * WINDOW + 700 * (i % 5))
         utterance = Utterance(
             id=f"{corpus}-{i:03d}",
             path=f"{corpus}/{i:03d}.wav",
