@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from data_manifests import endings
 from data_manifests.endings import how_to_convert, how_to_read, is_convertible
-from fins.channels import Faults, join, judge, moments
+from fins.channels import ChannelMoments, Faults, judge
 from fins.containers import DECODED, Contents, MendedFile, look_inside, look_inside_decoded, name_format
 from fins.decoders import DecodedFile, DecodingError, OpenSound
 
@@ -27,6 +27,7 @@ FULL_SCALE = 32_768  # of int16: amplitude 1
 RATES = (8_000, 192_000)  # Hz, the lowest and the highest that are read
 LOUDEST = 16.0  # amplitude from which on floating numbers can't be meant as amplitudes
 TRUNCATED = "{} is truncated: it holds less than its header says; copy it again"
+BLOCK_VALUES = 1 << 22  # samples of all channels that are decoded at once, at most
 NO_SOUND = {  # how files start that stand in the place of a recording
     b"version https://git-lfs": "is a pointer of git-lfs, not the recording: run git lfs pull there",
     b"/annex/objects": "is a pointer of git-annex, not the recording: run git annex get there",
@@ -58,19 +59,43 @@ def read_audio(path: str | os.PathLike[str]) -> Signal:
 
 def read_mixed(path: str | os.PathLike[str]) -> tuple[Signal, Faults]:
     """The same, and which channels weren't taken and why: silent ones, and all but one that cancel others."""
-    mixed, parts = [], []
-    sample_rate = SAMPLE_RATE
-    for block, rate in read_blocks(path):
-        mixed.append(block.mean(axis=1))
-        parts += [moments(block)] if block.shape[1] > 1 else []
-        sample_rate = rate
-    places, faults = judge(join(parts)) if parts else ([0], {})
+    moments = ChannelMoments()
+    signal = _resample_blocks(_mix_down(path, None, moments))
+    places, faults = judge(moments.covariance()) if moments.n else ([0], {})
     if faults:
-        mixed = [block[:, places].mean(axis=1) for block, _ in read_blocks(path)]
-    signal = resample(np.concatenate(mixed), sample_rate)
+        signal = _resample_blocks(_mix_down(path, places, None))
     if len(signal) == 0:
         raise AudioError(f"{path} is shorter than one sample at {SAMPLE_RATE} Hz")
     return signal, faults
+
+
+def _mix_down(
+    path: str | os.PathLike[str], places: list[int] | None, moments: ChannelMoments | None
+) -> Iterator[tuple[Signal, int]]:
+    """Blocks of (n_samples,), the mean of some channels or of all, and the rate in Hz.
+
+    moments : takes in blocks of several channels
+    """
+    for block, rate in read_blocks(path):
+        if moments is not None and block.shape[1] > 1:
+            moments.add(block)
+        yield block.mean(axis=1) if places is None else block[:, places].mean(axis=1), rate
+
+
+def _resample_blocks(blocks: Iterable[tuple[Signal, int]]) -> Signal:
+    """The same as `resample` of all of them, to the bit, without holding them."""
+    import soxr
+
+    resampled: list[Signal] = []
+    stream: soxr.ResampleStream | None = None
+    for block, rate in blocks:
+        if rate != SAMPLE_RATE:
+            stream = stream or soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
+            block = stream.resample_chunk(block)
+        resampled.append(block)
+    if stream is not None:
+        resampled.append(stream.resample_chunk(np.empty(0, np.float32), last=True))
+    return np.concatenate(resampled)
 
 
 def decode(path: str | os.PathLike[str]) -> tuple[Signal, int]:
@@ -86,13 +111,15 @@ def read_blocks(path: str | os.PathLike[str], seconds: float = 10.0) -> Iterator
     """Decode a file of any length block by block, so that memory stays flat.
 
     yields : (n_samples, n_channels) float32 as `decode` gives them, and the sample rate in Hz
+    seconds : of a block; it is shorter where so many channels would take more than 16 MB
     Raises AudioError as `decode` does; for what is wrong further on, once that is reached.
     """
     path = Path(path)
     contents = check_contents(path)
     with open_audio(path, contents) as file:
         n_read, rate = 0, file.samplerate
-        while len(block := file.read(round(seconds * rate), dtype="float32", always_2d=True)):
+        n = max(1, min(round(seconds * rate), BLOCK_VALUES // file.channels))
+        while len(block := file.read(n, dtype="float32", always_2d=True)):
             n_read += len(block)
             _check_samples(path, block)
             yield block, rate
@@ -115,6 +142,8 @@ def read_blocks(path: str | os.PathLike[str], seconds: float = 10.0) -> Iterator
 def check_contents(path: Path) -> Contents:
     """What a file holds, counted without decoding it; AudioError if it is missing, empty, or not whole."""
     if not path.is_file():
+        if path.exists() and not path.is_dir():
+            raise AudioError(f"{path} is no plain file: a recording is one, so copy it into one")
         raise AudioError(f"{path} is missing: check the path")
     if path.stat().st_size == 0:
         raise AudioError(f"{path} is empty (0 bytes): copy it again from its source")

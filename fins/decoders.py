@@ -21,6 +21,7 @@ class OpenSound(Protocol):
     """A file of sound that is open for reading, as soundfile's and PyAV's are."""
 
     samplerate: int
+    channels: int
     frames: int
     """In each channel, as far as that is known."""
 
@@ -54,6 +55,7 @@ class DecodedFile:
         if first is None:
             raise DecodingError("has a header and no samples")
         self._rest.append(first)
+        self.channels = first.shape[1]
         self.frames = round(n_seconds * self.samplerate)
 
     def _decode(self) -> Iterator[NDArray[np.float32]]:

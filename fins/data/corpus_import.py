@@ -45,6 +45,8 @@ class PrepareOptions:
     """paper: also a noisy and a stretched copy of each, which only ever train."""
     workers: int = os.cpu_count() or 1
     """Processes."""
+    follow_links: bool = False
+    """Also read what links lead to outside of the root; otherwise each such link is left out and counted."""
     strict: bool = False
     """End with an error at the first file that can't be read, instead of counting it."""
     seed: int = 0
@@ -72,7 +74,8 @@ def import_corpus(options: PrepareOptions, watch: Watch = SILENT) -> list[str]:
     Returns what became of the sound, in lines for a person; what is listed is told to the watch before.
     """
     preparation = Preparation(parse_clip(options.clip), options.augment, options.seed)
-    listing = read_corpus(options.corpus, options.root, *parse_labels(options.labels))
+    labels = parse_labels(options.labels)
+    listing = read_corpus(options.corpus, options.root, *labels, follow_links=options.follow_links)
     listing = listing.named(options.name or default_name(options))
     watch.note("\n".join(listing.summary()))
     options.out.parent.mkdir(parents=True, exist_ok=True)

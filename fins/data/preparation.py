@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from data_manifests.manifest import Utterance
+from data_manifests.reading import sha256
 from fins.audio import HOP, SAMPLE_RATE, WINDOW, AudioError, Signal, quantise, read_mixed
 from fins.data.account import (
     NO_ATTRIBUTES,
@@ -168,7 +169,7 @@ Reader = Callable[[Path], tuple[Signal, str, str]]
 def read_file(path: Path) -> tuple[Signal, str, str]:
     """(n_samples,) at 22,050 Hz, the file's checksum, and which of its channels weren't taken and why."""
     signal, faults = read_mixed(path)
-    return signal, hashlib.sha256(path.read_bytes()).hexdigest(), "; ".join(faults.values())
+    return signal, sha256(path), "; ".join(faults.values())
 
 
 def cut_segment(signal: Signal, start: float, end: float, path: Path) -> Signal:
@@ -194,10 +195,10 @@ def load_recordings(
 ) -> list[Recording]:
     """The utterance and its augmented copies, ready to be stored; what was changed goes to the counts."""
     path = root / utterance.file
-    signal, sha256, fault = read(path)
+    signal, digest, fault = read(path)
     if utterance.segment:
         signal = cut_segment(signal, *utterance.segment, path)
-        sha256 = hashlib.sha256(f"{sha256} {utterance.segment}".encode()).hexdigest()
+        digest = hashlib.sha256(f"{digest} {utterance.segment}".encode()).hexdigest()
     if preparation.clip:
         start, stop = preparation.clip
         if len(signal) <= round(start * SAMPLE_RATE):
@@ -215,7 +216,7 @@ def load_recordings(
     recordings = []
     for version, samples in versions.items():
         quantised, n_clipped = quantise(samples)
-        recordings.append(Recording(version, quantised, sha256))
+        recordings.append(Recording(version, quantised, digest))
         counts.n_clipped_samples += n_clipped
         if n_clipped:
             counts.clipped.append((version.path, n_clipped))
