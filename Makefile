@@ -39,6 +39,7 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m pipelines.results check
 
 # a dead link, a fault in a page and a public name that no page describes are errors
 docs: install

@@ -31,7 +31,11 @@ CORPORA: dict[str, Corpus] = {
 
 
 def read_corpus(
-    name: str, root: Path, labels: Sequence[str] = EMOTIONS, mapping: Mapping[str, str] = NO_MAPPING
+    name: str,
+    root: Path,
+    labels: Sequence[str] = EMOTIONS,
+    mapping: Mapping[str, str] = NO_MAPPING,
+    follow_links: bool = False,
 ) -> Listing:
     """Read a corpus by its file names; no audio is decoded.
 
@@ -41,6 +45,7 @@ def read_corpus(
     labels : the words that utterances can have as their emotion; any other word drops its file, unless it is
         another word for one of the labels
     mapping : such other words, each with its label, beside those that are known for the eight
+    follow_links : whether links that lead out of the root are followed; otherwise each is dropped
 
     Raises FileNotFoundError where the root is missing, ValueError where it has nothing that can be used or
     where labels can't be told apart.
@@ -49,4 +54,4 @@ def read_corpus(
         raise ValueError(f"there is no corpus {name!r}: choose one of {', '.join(CORPORA)}")
     check_labels(labels, mapping)
     resolver = partial(resolve, labels=tuple(labels), mapping=mapping)
-    return list_files(name, CORPORA[name], Path(root), tuple(labels), resolver)
+    return list_files(name, CORPORA[name], Path(root), tuple(labels), resolver, follow_links)

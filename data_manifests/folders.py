@@ -9,9 +9,9 @@ from pathlib import Path, PurePosixPath
 from data_manifests.reading import PARTS, Corpus, Named, ParsedName, Resolver, parse_files
 
 
-def read_folders(root: Path, resolver: Resolver) -> Named:
+def read_folders(root: Path, resolver: Resolver, follow: bool = False) -> Named:
     """Every file; one without a label has as unknown words its folders that hold no labelled file."""
-    names = parse_files(root, partial(parse_folders, resolver=resolver))
+    names = parse_files(root, partial(parse_folders, resolver=resolver), follow)
     known = {folder for path, parsed in names if parsed.id for folder in PurePosixPath(path).parts[:-1]}
     return [
         (path, replace(parsed, unknown=tuple(word for word in parsed.unknown if word not in known)))

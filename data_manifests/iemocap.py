@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from data_manifests.reading import Corpus, Named, ParsedName, Resolver, files_under, parse_files
+from data_manifests.reading import Corpus, Named, ParsedName, Resolver, parse_files
+from data_manifests.rows import read_text
+from data_manifests.walking import files_under, leads_out
 
 IEMOCAP_NAME = re.compile(r"(Ses\d\d)[FM]_((?:impro|script)\w+?)_([FM])[A-Z]*\d+")
 IEMOCAP_LINE = re.compile(r"\[\s*[\d.]+ - [\d.]+\s*\]\t(\S+)\t(\w+)\t")
@@ -35,13 +37,14 @@ def parse_iemocap(path: PurePosixPath, labels: Mapping[str, str]) -> ParsedName 
     )
 
 
-def read_iemocap(root: Path, resolver: Resolver) -> Named:
+def read_iemocap(root: Path, resolver: Resolver, follow: bool = False) -> Named:
     """Labels from each turn's line in Session*/dialog/EmoEvaluation/*.txt, then the files by name."""
     labels: dict[str, str] = {}
-    for path in map(PurePosixPath, files_under(root)):
-        if path.match("dialog/EmoEvaluation/*.txt") and not path.name.startswith("."):
-            labels.update(IEMOCAP_LINE.findall((root / path).read_text(encoding="utf-8", errors="replace")))
-    return parse_files(root, partial(parse_iemocap, labels=labels))
+    for path in map(PurePosixPath, files_under(root, follow)):
+        is_text = path.match("dialog/EmoEvaluation/*.txt") and not path.name.startswith(".")
+        if is_text and (follow or not leads_out(root, str(path))):
+            labels.update(IEMOCAP_LINE.findall(read_text(root / path, errors="replace")))
+    return parse_files(root, partial(parse_iemocap, labels=labels), follow)
 
 
 CORPUS = Corpus("Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav", read=read_iemocap)

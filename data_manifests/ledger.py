@@ -91,6 +91,7 @@ class Listing:
             f"  {len(self.ledger)} files found, {len(self.utterances)} utterances, {n_speakers} speakers",
             *(f"  {line}" for line in describe_actions(self.ledger)),
             f"  emotions: {counts}",
+            *self._describe_speakers(),
             *self._describe_parts(),
             *(f"  {line}" for line in self.remarks),
             *self._describe_labels(set(emotions)),
@@ -114,6 +115,35 @@ class Listing:
             return []
         counts = ", ".join(f"{part} {count}" for part, count in parts.items())
         return [f"  parts of its own: {counts}; they count with --protocol own alone"]
+
+    def _describe_speakers(self) -> list[str]:
+        """Who speaks, and emotions of one speaker: a folder that was taken for a speaker is seen."""
+        counts = Counter(utterance.speaker for utterance in self.utterances)
+        ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+        lines = [f"  speakers: {shorten([f'{name} {n}' for name, n in ordered], LISTED)}"]
+        of: dict[str, Counter[str]] = {}
+        for utterance in self.utterances:
+            of.setdefault(utterance.emotion, Counter())[utterance.speaker] += 1
+        for emotion in order_labels(of):
+            if len(of[emotion]) == 1 and len(counts) > 1:
+                ((speaker, n),) = of[emotion].items()
+                lines.append(
+                    f"  {emotion} has one speaker alone, {speaker} ({n} files): the protocol speaker can't "
+                    f"both learn and test it; record it of three or more, or train with --emotions without it"
+                )
+        return lines
+
+    def named(self, name: str) -> Listing:
+        """The same, where the utterances are of a corpus of this name."""
+        return replace(self, utterances=tuple(replace(one, corpus=name) for one in self.utterances))
+
+    def left_out(self) -> list[str]:
+        """Words that are no labels, in a line that can't be overlooked; or none."""
+        if not self.unknown:
+            return []
+        used = ", ".join(order_labels(utterance.emotion for utterance in self.utterances))
+        words = explain_labels(self.unknown, self.labels, self.corpus == "csv")
+        return [f"LEFT OUT are files whose words are no labels; what is used is {used}. {words}"]
 
     def with_copies(self, replaced: Iterable[Sequence[str]]) -> Listing:
         """The same, after some files couldn't be read and copies stood in for them.

@@ -7,14 +7,15 @@ import hashlib
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
-from data_manifests.endings import is_audio, is_convertible, is_lossless
+from data_manifests.endings import how_to_read, is_audio, is_convertible, is_lossless
 from data_manifests.labels import Action, normalise
 from data_manifests.ledger import LedgerRow, Listing, explain_labels
 from data_manifests.manifest import MANIFESTS, Utterance, read_manifest, split_segment
+from data_manifests.walking import LEAVES, files_under, leaves
 
 UNFINISHED = "unfinished-corpus.json"  # lies in a corpus that is being written, until it is whole
 PARTS = {
@@ -33,6 +34,7 @@ class ParsedName:
     drop : why the file can't be used, or empty
     note : what is odd about a file that can be used, or empty
     here : false where the file is named but not on disk
+    outside : where the file isn't in the root, so that it is neither opened nor hashed
     unknown : words that could be its label, where the corpus finds that none of them is
     second : of several files of one take, whether one of another place is the better one
     """
@@ -46,6 +48,7 @@ class ParsedName:
     drop: str = ""
     note: str = ""
     here: bool = True
+    outside: bool = False
     unknown: tuple[str, ...] = ()
     second: bool = False
 
@@ -61,14 +64,15 @@ class Corpus:
 
     example : of its paths, for error messages
     parse : from a path relative to the root to what it says; None where the name is not one of the corpus's
-    read : instead, where a path alone doesn't say all: from the root to every file
+    read : instead, where a path alone doesn't say all: from the root to every file; its last argument is
+        whether links out of the root are followed
     is_table : the root is a table of files, not a folder; its rows are the manifest
     describe : what else a person has to know of the root, in lines
     """
 
     example: str
     parse: Parser | None = None
-    read: Callable[[Path, Resolver], Named] | None = None
+    read: Callable[[Path, Resolver, bool], Named] | None = None
     is_table: bool = False
     describe: Callable[[Path], tuple[str, ...]] | None = None
 
@@ -76,17 +80,23 @@ class Corpus:
         if (self.parse is None) == (self.read is None):
             raise ValueError(f"a corpus such as {self.example} has either parse or read")
 
-    def names(self, root: Path, resolver: Resolver) -> Named:
-        """Every file under the root, sorted by path."""
+    def names(self, root: Path, resolver: Resolver, follow: bool = False) -> Named:
+        """Every file under the root, sorted by path; follow : also through links out of it."""
         if self.read is not None:
-            return self.read(root, resolver)
+            return self.read(root, resolver, follow)
         assert self.parse is not None
-        return parse_files(root, self.parse)
+        return parse_files(root, self.parse, follow)
 
 
-def parse_files(root: Path, parse: Parser) -> Named:
+def parse_files(root: Path, parse: Parser, follow: bool = False) -> Named:
     """Every file under a folder, in which the path alone says everything."""
-    return [(path, parse_file(path, root, parse)) for path in files_under(root)]
+    whole = os.path.realpath(root)
+    names = []
+    for path in files_under(root, follow):
+        outside = not follow and leaves(root / path, whole)
+        parsed = parse_file(path, root, parse)
+        names.append((path, replace(parsed, drop=LEAVES, outside=True) if outside else parsed))
+    return names
 
 
 def parse_file(path: str, root: Path, parse: Parser) -> ParsedName:
@@ -95,7 +105,7 @@ def parse_file(path: str, root: Path, parse: Parser) -> ParsedName:
     # Some systems leave hidden `._name.wav` beside each file: an audio ending, no audio.
     if is_convertible(path):
         ending = pure.suffix.lower()[1:]
-        return ParsedName(drop=f"{ending} isn't decoded here, ffmpeg -i clip.{ending} clip.wav converts it")
+        return ParsedName(drop=f"{ending} isn't decoded here, convert it, {how_to_read(f'clip.{ending}')}")
     if not is_audio(path):
         return ParsedName(drop="not audio")
     if any(folder.startswith(".") for folder in pure.parts):
@@ -103,27 +113,9 @@ def parse_file(path: str, root: Path, parse: Parser) -> ParsedName:
     if any("\udc80" <= sign <= "\udcff" for sign in path):
         return ParsedName(drop="a name that isn't UTF-8: rename it")
     if not (root / path).is_file():
-        return ParsedName(drop="a link to nothing", here=False)
+        there = os.path.lexists(root / path) and (root / path).exists()
+        return ParsedName(drop="no plain file" if there else "a link to nothing", here=False)
     return parse(pure) or ParsedName(drop="not a name of this corpus")
-
-
-def files_under(root: Path) -> list[str]:
-    """Every file under a folder, hidden ones too, sorted; through links each folder is read once."""
-    paths: list[str] = []
-    seen: set[str] = set()
-    for folder, folders, files in os.walk(root, followlinks=True, onerror=raise_error):
-        folders.sort()
-        if (real := os.path.realpath(folder)) in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        paths += [(Path(folder) / file).relative_to(root).as_posix() for file in files]
-    return sorted(paths)
-
-
-def raise_error(error: OSError) -> None:
-    """For `os.walk`, which otherwise passes over a folder that it can't read."""
-    raise error
 
 
 def disagreement(folder: str, name: str) -> str:
@@ -131,16 +123,17 @@ def disagreement(folder: str, name: str) -> str:
     return f"folder and name disagree: {folder} and {name}" if folder and folder != name else ""
 
 
-def list_files(name: str, corpus: Corpus, root: Path, labels: tuple[str, ...], resolver: Resolver) -> Listing:
+def list_files(
+    name: str, corpus: Corpus, root: Path, labels: tuple[str, ...], resolver: Resolver, follow: bool = False
+) -> Listing:
     """Every file of a corpus accounted for.
 
     root : the folder that holds it at any depth, or the table, whose folder becomes the listing's root
-
     Raises FileNotFoundError where the root is missing, ValueError where it has nothing that can be used or is
     an unfinished corpus.
     """
     check_root(name, corpus, root)
-    names = corpus.names(root, resolver)
+    names = corpus.names(root, resolver, follow)
     manifest = read_manifest(name) if name in MANIFESTS else []
     if unfinished := [path for path, _ in names if PurePosixPath(path).name == UNFINISHED]:
         refuse_unfinished((root / unfinished[0]).parent)
@@ -150,6 +143,7 @@ def list_files(name: str, corpus: Corpus, root: Path, labels: tuple[str, ...], r
     if not utterances:
         raise ValueError(explain_nothing(name, corpus, root, ledger, names, unknown, labels))
     on_disk = {parsed.id for _, parsed in names if parsed.here}
+    ours = [path for path, parsed in names if parsed.here and parsed.id and not parsed.outside]
     missing = [row["path"] for row in manifest if row["id"] not in on_disk]
     remarks = corpus.describe(root) if corpus.describe else ()
     if corpus.is_table:
@@ -164,9 +158,7 @@ def list_files(name: str, corpus: Corpus, root: Path, labels: tuple[str, ...], r
         unknown=unknown,
         missing=tuple(sorted(missing)),
         expected=len(names) if corpus.is_table else len(manifest),
-        duplicates=find_duplicates(
-            root, [split_segment(path)[0] for path, parsed in names if parsed.here and parsed.id]
-        ),
+        duplicates=find_duplicates(root, [split_segment(path)[0] for path in ours]),
         copies=copies_of(names, utterances),
         remarks=remarks,
     )

@@ -47,8 +47,11 @@ def read_rows(path: Path, ragged: bool = False, marks: Sequence[str] = (",",)) -
     return parse_rows(text, str(path), ragged, mark)
 
 
-def read_text(path: Path) -> str:
-    """Of a table, without a byte order mark; errors as of `read_rows`."""
+def read_text(path: Path, errors: str = "strict") -> str:
+    """Of a table, without a byte order mark; errors as of `read_rows`.
+
+    errors : what becomes of bytes that are no UTF-8, as `open` has it
+    """
     status = path.stat()  # of what a link leads to
     if not stat.S_ISREG(status.st_mode):
         raise TableError(f"{path} is no plain file: a table is one, so copy it into one")
@@ -57,7 +60,7 @@ def read_text(path: Path) -> str:
     if len(content) > MOST_BYTES:
         raise TableError(f"{path} is larger than {MOST_BYTES // 10**6} MB, the most that a table may be")
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-8-sig", errors)
     except UnicodeDecodeError as error:
         line = content.count(10, 0, error.start) + 1
         raise TableError(

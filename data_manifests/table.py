@@ -10,25 +10,29 @@ from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 
-from data_manifests.endings import how_to_convert, is_audio, is_convertible
+from data_manifests.endings import how_to_read, is_audio, is_convertible
 from data_manifests.manifest import segment_path
 from data_manifests.reading import PARTS, Corpus, Named, ParsedName, Resolver
 from data_manifests.rows import TableError, read_rows
+from data_manifests.walking import LEAVES, leads_out
 
 COLUMNS = ("path", "emotion", "id", "speaker", "sentence", "intensity", "part", "start", "end")
 MARKS = (",", ";", "\t")  # between cells: the first that the header has
+LONGEST = 1_000  # characters of a cell: texts of a store are all as long as the longest
 ALSO = {"file": "path"}  # as audformat and nkululeko call it
 TIME = re.compile(r"(?:(\d+) days? )?(?:(?:(\d+):)?(\d+):)?(\d+(?:[.,]\d*)?)")
+MOST_DIGITS = 40  # of a time
 Rows = list[tuple[int, list[str]]]  # the number of the line, and its cells
 
 
-def read_table(table: Path, resolver: Resolver) -> Named:
+def read_table(table: Path, resolver: Resolver, follow: bool = False) -> Named:
     """Rows of a CSV file with columns path (or file), emotion and optionally id, speaker, sentence,
     intensity, part, start, end; capitals in their names don't matter, and semicolons or tabs may divide them.
 
     Paths are relative to the CSV's folder, or absolute and inside it. start and end, in seconds or as
     audformat writes times, make a row an utterance of its own. A row that can't be used is dropped with its
     line number, and so are all rows of a recording that has two labels.
+    follow : also links that lead out of the table's folder
     Raises ValueError where the file is no such table, or names a column twice.
     """
     header, rows = read_own_rows(table)
@@ -43,7 +47,7 @@ def read_table(table: Path, resolver: Resolver) -> Named:
         cells = {
             column: cell.strip() for column, cell in zip_longest(columns, row[: len(columns)], fillvalue="")
         }
-        path, parsed = read_row(line, cells, table, resolver)
+        path, parsed = read_row(line, cells, table, resolver, follow)
         if len(row) != len(columns):
             parsed = replace(parsed, drop=parsed.drop or explain_length(len(row), len(columns), line))
         names.append((path, parsed))
@@ -76,27 +80,28 @@ def explain_length(n_cells: int, n_columns: int, line: int) -> str:
     return f"fewer cells than columns: line {line}"
 
 
-def read_row(line: int, row: Mapping[str, str], table: Path, resolver: Resolver) -> tuple[str, ParsedName]:
+def read_row(
+    line: int, row: Mapping[str, str], table: Path, resolver: Resolver, follow: bool = False
+) -> tuple[str, ParsedName]:
     """Path of one row, and what it says; `line` is the row's number in the file, counting the header."""
     path = relative_path(row["path"], table.parent)
     part = row.get("part", "")
+    outside = path.startswith(("/", "../")) or path == ".."
     here = not path or _is_file(table.parent / path)
+    leads = here and not outside and not follow and leads_out(table.parent, path)
+    file_fault = _fault_of_file(path, here, outside, leads)
     start, end = (read_time(row.get(column, "")) for column in ("start", "end"))
     drop, unknown = "", ""
     if not path:
         drop = f"no path: line {line}"
-    elif path.startswith(("/", "../")) or path == "..":
-        drop = f"outside the folder of the table: line {line} has {path}"
-    elif not PurePosixPath(path).name:
-        drop = f"no name of a file: line {line} has {path}"
-    elif not here:
-        drop = f"not on disk: line {line} has {path}"
+    elif file_fault:
+        drop = f"{file_fault}: line {line} has {path}"
     elif is_convertible(path):
-        drop = f"{PurePosixPath(path).suffix[1:]} isn't decoded here: line {line}, {how_to_convert(path)}"
-    elif not is_audio(path):
-        drop = f"not audio: line {line} has {path}"
+        drop = f"{PurePosixPath(path).suffix[1:]} isn't decoded here: line {line}, {how_to_read(path)}"
     elif not resolver(row["emotion"])[0]:
         drop, unknown = f"unknown emotion {row['emotion']!r}: line {line}", row["emotion"]
+    elif max(map(len, row.values())) > LONGEST:
+        drop = f"a cell of more than {LONGEST:,} characters: line {line}"
     elif part and part.lower() not in PARTS:
         drop = f"unknown part {part!r}: line {line}"
     elif start == -1 or end == -1 or (end is not None and end <= (start or 0)):
@@ -112,8 +117,22 @@ def read_row(line: int, row: Mapping[str, str], table: Path, resolver: Resolver)
         part=PARTS.get(part.lower(), ""),
         drop=drop,
         here=here,
+        outside=outside or leads,
         unknown=(unknown,) if unknown else (),
     )
+
+
+def _fault_of_file(path: str, here: bool, outside: bool, leads: bool) -> str:
+    """Why a path names no file that can be used; whether it is on disk, outside, or leads there by a link."""
+    if outside:
+        return "outside the folder of the table"
+    if not PurePosixPath(path).name:
+        return "no name of a file"
+    if not here:
+        return "not on disk"
+    if leads:
+        return LEAVES
+    return "" if is_audio(path) or is_convertible(path) else "not audio"
 
 
 def relative_path(text: str, folder: Path) -> str:
@@ -141,7 +160,7 @@ def read_time(text: str) -> float | None:
     if text.lower() in ("", "nat", "nan"):
         return None
     parts = TIME.fullmatch(text)
-    if parts is None:
+    if parts is None or len(text) > MOST_DIGITS:
         return -1
     days, hours, minutes = (int(part or 0) for part in parts.groups()[:3])
     return ((days * 24 + hours) * 60 + minutes) * 60 + float(parts[4].replace(",", "."))

@@ -48,21 +48,28 @@ def judge(spread: NDArray[np.float64]) -> tuple[list[int], Faults]:
     return audible.tolist(), faults
 
 
-Moments = tuple[int, NDArray[np.float64], NDArray[np.float64]]
+class ChannelMoments:
+    """How many samples there were, their sums by channel, and the sums of their products."""
 
+    def __init__(self) -> None:
+        self.n, self.sums, self.products = 0, np.zeros(1), np.zeros((1, 1))
 
-def moments(block: NDArray[Any]) -> Moments:
-    """Of (n_samples, n_channels): how many, their sums, and the sums of their products."""
-    values = block.astype(np.float64)
-    return len(values), values.sum(axis=0), values.T @ values
+    def add(self, block: NDArray[Any]) -> None:
+        """Take in (n_samples, n_channels)."""
+        values = block.astype(np.float64)
+        self.n += len(values)
+        self.sums = self.sums + values.sum(axis=0)
+        self.products = self.products + values.T @ values
+
+    def covariance(self) -> NDArray[np.float64]:
+        """(n_channels, n_channels), of all that was taken in."""
+        mean = self.sums / self.n
+        return self.products / self.n - np.outer(mean, mean)
 
 
 def covariance(blocks: Iterable[NDArray[Any]]) -> NDArray[np.float64]:
     """(n_channels, n_channels), of all blocks together."""
-    return join([moments(block) for block in blocks])
-
-
-def join(parts: list[Moments]) -> NDArray[np.float64]:
-    n = sum(count for count, _, _ in parts)
-    mean = np.sum([total for _, total, _ in parts], axis=0) / n
-    return np.sum([products for _, _, products in parts], axis=0) / n - np.outer(mean, mean)
+    moments = ChannelMoments()
+    for block in blocks:
+        moments.add(block)
+    return moments.covariance()

@@ -22,6 +22,7 @@ COMMANDS = {
     "crossval": "pipelines.crossval",
     "compare": "pipelines.compare",
     "tune": "pipelines.tune",
+    "results": "pipelines.results",
     "report": "pipelines.report",
     "weights": "pipelines.weights",
     "release": "pipelines.release",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import librosa
 import numpy as np
 import pytest
 import soundfile
+import soxr
 
 from fins.audio import (
     HOP,
@@ -181,3 +183,27 @@ def test_a_flac_that_states_more_than_it_holds_is_refused(tmp_path: Path) -> Non
     with pytest.raises(AudioError, match="truncated") as caught:
         read_audio(tmp_path / "a.flac")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("rate", [8_000, 44_100, 44_056, 192_000])
+def test_blocks_are_resampled_as_the_whole_would_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: int
+) -> None:
+    samples = np.random.default_rng(0).normal(0, 0.1, (100_003, 2)).astype(np.float32)
+    soundfile.write(tmp_path / "noise.wav", samples, rate, subtype="FLOAT")
+    expected = soxr.resample(samples.mean(axis=1), rate, SAMPLE_RATE, quality="HQ")
+    monkeypatch.setattr("fins.audio.BLOCK_VALUES", 7_000)
+    np.testing.assert_array_equal(read_audio(tmp_path / "noise.wav"), expected)
+
+
+def test_a_small_file_of_much_sound_takes_little_memory(tmp_path: Path) -> None:
+    """A minute of 8 channels at 192 kHz in 25 kB: 369 MB as float32."""
+    with soundfile.SoundFile(tmp_path / "wide.flac", "w", 192_000, 8, "PCM_16") as file:
+        for _ in range(60):
+            file.write(np.zeros((192_000, 8), np.int16))
+    tracemalloc.start()
+    try:
+        assert len(read_audio(tmp_path / "wide.flac")) == 60 * SAMPLE_RATE
+        assert tracemalloc.get_traced_memory()[1] < 80e6
+    finally:
+        tracemalloc.stop()

@@ -155,7 +155,7 @@ def prepare_command(root: Path, out: Path) -> list[str]:
     return command("pipelines.prepare", "--corpus", "synthetic", "--root", root, "--out", out)
 
 
-@pytest.fixture(params=[3, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.fixture(params=[2, pytest.param(10, marks=pytest.mark.slow)])
 def n_kills(request: pytest.FixtureRequest) -> int:
     """How often a command is killed: a few times by default, ten with the slow tests."""
     return int(request.param)
@@ -206,7 +206,7 @@ def test_killing_prepare_at_random_points_loses_nothing(
     assert left == {"killed.h5", "killed.report.json", "killed.ledger.csv"}
 
 
-FIN_RUN = ("fins.train", "--feature", "rms", "--topology", "paper", "--epochs", 25)
+FIN_RUN = ("fins.train", "--feature", "rms", "--topology", "paper", "--epochs", 12)
 CLASSIFIER_RUN = (
     *("pipelines.train", "--model", "fin", "--fins", "rms", "chroma", "--copies", 1),
     *("--frozen-epochs", 6, "--finetuned-epochs", 4),

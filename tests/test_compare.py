@@ -152,6 +152,7 @@ def test_a_run_that_cant_be_made_is_counted(made: Path) -> None:
     assert r"- gone: the weights &lt;i>no\|where&lt;/i> are missing" in page
 
 
+@pytest.mark.slow
 def test_a_run_in_its_own_process_is_the_same_run(made: Path, small_store: Path, tmp_path: Path) -> None:
     options = {"store": (small_store,), "frozen_epochs": 2, "finetuned_epochs": 0, "copies": 1}
     make_apart(Job("alone", configure("feature_cnn", out=tmp_path / "run", **options)))

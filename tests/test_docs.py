@@ -70,7 +70,7 @@ def test_commands_take_the_options_that_pages_give(
 
 
 @pytest.mark.parametrize("page", [page for page in RUN if any(map(is_code, BLOCKS[page]))])
-def test_code_runs(page: str, own_files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_runs(page: str, own_files: Path, prepares_here: None, monkeypatch: pytest.MonkeyPatch) -> None:
     names: dict[str, object] = {"__name__": "page"}
     n_run = 0
     for block in filter(is_code, BLOCKS[page]):

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from fins.audio import SAMPLE_RATE, WINDOW, cut_windows, read_audio
 from fins.data.synthetic.synthesiser import synthesise
 from fins.features import FEATURES, STORED, Windows, compute_features, get_feature
+from fins.features.chroma import chroma_filters
 from fins.features.pitch import pitches
 from fins.features.spectrum import N_MELS, mel_centres, mel_edges, mel_filters
 
@@ -220,6 +221,20 @@ def test_bands_of_mel_are_librosas() -> None:
     np.testing.assert_allclose(mel_filters(), bands, rtol=1e-5, atol=1e-9)
     edges = librosa.mel_frequencies(N_MELS + 2, fmin=0, fmax=SAMPLE_RATE / 2)
     np.testing.assert_allclose(mel_edges(), edges, rtol=1e-12)
+
+
+def test_bands_of_chroma_are_librosas() -> None:
+    import librosa
+
+    bands = librosa.filters.chroma(sr=SAMPLE_RATE, n_fft=WINDOW, tuning=0.0)
+    np.testing.assert_allclose(chroma_filters(), bands, rtol=1e-5, atol=1e-7)
+
+
+def test_stores_are_made_without_librosa() -> None:
+    """Importing it would cost each worker of `prepare` two seconds."""
+    code = "import sys, numpy; from fins.features import compute_features; "
+    code += "compute_features(numpy.zeros((1, 2048), numpy.float32)); assert 'librosa' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_bands_of_mel_are_centred_where_they_weigh_most() -> None:

@@ -394,7 +394,13 @@ def test_answers_take_no_library_of_training(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["pipelines.train", "fins.train", "pipelines.prepare", "pipelines.evaluate"]
+    "module",
+    [
+        "pipelines.train",
+        pytest.param("fins.train", marks=pytest.mark.slow),
+        "pipelines.prepare",
+        pytest.param("pipelines.evaluate", marks=pytest.mark.slow),
+    ],
 )
 def test_what_is_missing_for_training_is_told_in_a_sentence(module: str, tmp_path: Path) -> None:
     words = (

@@ -9,13 +9,14 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import write_tree
+from conftest import write_table, write_tree
 from hypothesis import given
 from hypothesis import strategies as st
 
 from data_manifests import read_corpus
 from data_manifests.ledger import LedgerRow, Listing, describe_missing, join_runs
 from data_manifests.manifest import Utterance
+from data_manifests.walking import LEAVES
 from fins.data.corpus_import import write_ledger
 
 
@@ -44,12 +45,69 @@ def test_linked_folders_are_followed_once_and_dead_links_are_named(tmp_path):
     (root / "linked").symlink_to(tmp_path / "elsewhere")
     (root / "sad" / "loop").symlink_to(root)
     (root / "sad" / "dead.wav").symlink_to(root / "nowhere.wav")
-    listing = read_corpus("folders", root)
+    listing = read_corpus("folders", root, follow_links=True)
     assert {row.path: row.reason for row in listing.ledger} == {
         "linked/angry/1.wav": "",
         "sad/2.wav": "",
         "sad/dead.wav": "a link to nothing",
     }
+
+
+def test_links_out_of_the_root_are_counted_and_not_followed(tmp_path, monkeypatch):
+    write_tree(tmp_path / "elsewhere", "angry/1.wav")
+    root = write_tree(tmp_path / "root", "sad/2.wav")
+    (root / "linked").symlink_to(tmp_path / "elsewhere")
+    (root / "sad" / "3.wav").symlink_to(tmp_path / "elsewhere" / "angry" / "1.wav")
+    (root / "sad" / "4.wav").symlink_to("2.wav")
+    os.mkfifo(root / "sad" / "pipe.wav")
+    (root / "sad" / "device.wav").symlink_to("/dev/zero")
+    read = []
+    monkeypatch.setattr("data_manifests.reading.sha256", lambda path: read.append(path.name) or "same")
+    (tmp_path / "link to the root").symlink_to(root)
+    for path in (root, tmp_path / "link to the root"):
+        listing = read_corpus("folders", path)
+        assert {row.path: row.reason for row in listing.ledger} == {
+            "linked": LEAVES,
+            "sad/2.wav": "",
+            "sad/3.wav": LEAVES,
+            "sad/4.wav": "",
+            "sad/pipe.wav": "no plain file",
+            "sad/device.wav": LEAVES,
+        }
+        assert set(read) == {"2.wav", "4.wav"}
+    (root / "sad" / "2.wav").unlink()
+    (root / "sad" / "4.wav").unlink()
+    with pytest.raises(ValueError, match=r"none of the 1 .* can be used.*which --follow-links reads"):
+        read_corpus("folders", root)
+
+
+def test_files_outside_that_a_table_names_are_not_opened(tmp_path, monkeypatch):
+    write_tree(tmp_path, "a.wav", "b.wav", "c/in.wav", "c/out")
+    (tmp_path / "c" / "link.wav").symlink_to(tmp_path / "a.wav")
+    (tmp_path / "c" / "deep").symlink_to(tmp_path)
+    odd = (".", "/", "..", "x" * 300 + ".wav", "deep/b.wav", "link.wav", "../a.wav", str(tmp_path / "b.wav"))
+    table = write_table(tmp_path / "c", "path,emotion", "in.wav,sad", *(f"{path},sad" for path in odd))
+    read = []
+    monkeypatch.setattr("data_manifests.reading.sha256", lambda path: read.append(path) or "same")
+    (tmp_path / "a.wav").write_bytes(b"xxx")
+    (tmp_path / "b.wav").write_bytes(b"xxx")
+    listing = read_corpus("csv", table)
+    assert [one.path for one in listing.utterances] == ["in.wav"] and not read
+    kinds = {row.reason.partition(":")[0] for row in listing.ledger} - {""}
+    assert kinds == {"no name of a file", "outside the folder of the table", "not on disk", LEAVES}
+    followed = read_corpus("csv", table, follow_links=True)
+    assert [one.path for one in followed.utterances] == ["deep/b.wav", "in.wav", "link.wav"]
+
+
+def test_a_cell_that_would_fill_a_store_and_a_time_of_many_digits_are_counted_rows(tmp_path):
+    write_tree(tmp_path, "a.wav", "b.wav", "c.wav")
+    rows = ("a.wav,sad,,1", f"b.wav,sad,{'x' * 1_001},1", f"c.wav,sad,,{'9' * 900}")
+    listing = read_corpus("csv", write_table(tmp_path, "path,emotion,sentence,end", *rows))
+    assert [row.reason.partition(":")[0] for row in listing.ledger] == [
+        "",
+        "a cell of more than 1,000 characters",
+        "start and end are no stretch of seconds",
+    ]
 
 
 def test_byte_identical_files_are_found_and_others_of_their_size_are_not(tmp_path):

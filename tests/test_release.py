@@ -66,6 +66,7 @@ def test_folds_then_all_speakers(
     with UtteranceTable((other_store,)) as table:
         signals = [torch.from_numpy(table.signal(place).copy()) for place in range(len(table.rows))]
         truth = table.rows["emotion"].tolist()
+        names = table.rows["name"].tolist()
     answers = [answer.label for answer in model.predict(signals, sampling_rate=SAMPLE_RATE)]
     assert row["uar_of_all_labels"] == pytest.approx(recall_score(truth, answers, average="macro"))
     temperatures = [
@@ -78,6 +79,11 @@ def test_folds_then_all_speakers(
     assert float(model.abstention) == pytest.approx(0.5)
     confide(model, [{"temperature": t} for t in temperatures])  # folds of before there were thresholds
     assert float(model.abstention) == 0
+    kept = tmp_path / "runs" / other_store.stem
+    assert read_predictions(kept).table["utterance"].tolist() == names
+    assert read_json(kept / "result.json")["uar"] == row["uar"]
+    certified = read_json(kept / "result.json")["audit"]
+    assert certified["n_utterances"] == {"train": 48, "validation": 0, "test": len(names)}
     card = weights.with_suffix(".md").read_text()
     assert card.startswith("---\nlicense: cc-by-nc-sa-4.0\n") and f"{100 * row['uar']:.1f}" in card
     before = weights.read_bytes()

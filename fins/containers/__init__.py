@@ -9,17 +9,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import BinaryIO
 
+from fins.containers.asf import read_asf
+from fins.containers.boxes import read_boxes
 from fins.containers.chunks import read_aiff, read_au, read_caf, read_nist, read_w64, read_wav
 from fins.containers.contents import Contents, MendedFile
-from fins.containers.mpeg import read_mpeg, size_of_id3
+from fins.containers.matroska import read_matroska
+from fins.containers.mpeg import read_adts, read_mpeg, size_of_id3
 from fins.containers.streams import read_flac, read_ogg
 
-__all__ = ["Contents", "MendedFile", "look_inside", "name_format"]
+__all__ = ["Contents", "MendedFile", "look_inside", "look_inside_decoded", "name_format"]
 
 UNKNOWN = Contents("")
-READERS = {b"riff": read_w64, b"caff": read_caf, b".snd": read_au, b"dns.": read_au, b"OggS": read_ogg}
+MP4, MATROSKA, ASF, AAC = "m4a or mp4", "webm or Matroska", "WMA or another ASF", "AAC"
 FORMATS = {
-    **{b"\x1a\x45\xdf\xa3": "webm or Matroska", b"\x30\x26\xb2\x75": "WMA or another ASF"},
+    **{b"\x1a\x45\xdf\xa3": MATROSKA, b"\x30\x26\xb2\x75": ASF},
     **{b"#!AMR": "AMR", b"ADIF": "AAC", b"MAC ": "Monkey's Audio", b"wvpk": "WavPack", b"MPCK": "Musepack"},
     **{b"MP+": "Musepack", b"\x0b\x77": "AC-3", b".RMF": "RealMedia", b".ra\xfd": "RealAudio"},
     **{b"DSD ": "DSD", b"FLV": "Flash video", b"\0\0\1\xba": "MPEG video"},
@@ -56,6 +59,21 @@ def look_inside(path: Path) -> Contents:
     return UNKNOWN
 
 
+DECODED = (MP4, MATROSKA, ASF, AAC)  # what is counted here, and decoded where PyAV is installed
+
+
+def look_inside_decoded(path: Path) -> Contents | None:
+    """The same of what PyAV decodes; None for what is none of that."""
+    form = name_format(path)
+    size = path.stat().st_size
+    if form not in DECODED:
+        return None
+    with path.open("rb") as file:
+        if form == AAC:
+            return read_adts(file, size, behind_tags(file, size))
+        return {MP4: read_boxes, MATROSKA: read_matroska, ASF: read_asf}[form](file, size)
+
+
 def behind_tags(file: BinaryIO, size: int) -> int:
     """Where the ID3v2 tags at the start of a file end."""
     place = 0
@@ -77,8 +95,8 @@ def name_format(path: Path) -> str:
             file.seek(behind_tags(file, path.stat().st_size))
             head = file.read(64)
     if head[4:8] == b"ftyp":
-        return "m4a or mp4"
+        return MP4
     if head[:1] == b"\xff" and len(head) > 1 and head[1] & 0xF6 == 0xF0:
-        return "AAC"
+        return AAC
     names = [name for magic, name in FORMATS.items() if head.startswith(magic)]
     return names[0] if names else ""

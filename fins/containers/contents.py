@@ -19,6 +19,8 @@ class Contents:
         state a wrong size or none
     tolerance : samples in each channel by which a decoder may give fewer
     codec : of the samples, where it has a name that users know
+    n_seconds, slack : how long it is, give or take what a decoder may add or leave out at its ends, where
+        samples can't be counted before it is decoded
     """
 
     form: str
@@ -29,6 +31,8 @@ class Contents:
     start: int = 0
     tolerance: int = 0
     codec: str = ""
+    n_seconds: float | None = None
+    slack: float = 0.0
 
     @property
     def is_mended(self) -> bool:

@@ -199,3 +199,27 @@ def size_of_id3(content: bytes) -> int:
     for byte in content[6:10]:
         n_bytes = n_bytes << 7 | byte & 0x7F
     return n_bytes + 10 + (10 if content[5] & 0x10 else 0)
+
+
+ADTS_RATES = (
+    *(96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050),
+    *(16_000, 12_000, 11_025, 8_000, 7_350),
+)
+AAC_FRAME, AAC_SLACK = 1_024, 0.2  # samples of a block; s, what decoders add or leave out at its ends
+
+
+def read_adts(file: BinaryIO, size: int, start: int) -> Contents:
+    """AAC without a container (ISO/IEC 13818-7, ADTS): each frame says how large it is, and its rate."""
+    place, n_seconds = start, 0.0
+    file.seek(start)
+    while len(head := file.read(7)) == 7 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0:
+        n_bytes = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
+        rate = head[2] >> 2 & 15
+        if n_bytes < 7 or rate >= len(ADTS_RATES):
+            return Contents("aac", fault="truncated")
+        n_seconds += AAC_FRAME * (1 + (head[6] & 3)) / ADTS_RATES[rate]
+        place += n_bytes
+        file.seek(place)
+    is_whole = place == size or (head[:3] == b"TAG" and place + 128 == size)
+    fault = "" if is_whole and n_seconds else "truncated"
+    return Contents("aac", fault=fault, n_seconds=n_seconds, slack=AAC_SLACK)

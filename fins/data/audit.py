@@ -14,10 +14,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_manifests.labels import order_labels
+from data_manifests.ledger import LISTED_GROUPS
 from fins.data.copies import keys_of, origins_of
+from fins.data.gaps import find_gaps
 from fins.data.protocols import Division, divide, get_protocol
 from fins.data.same_sound import find_alike, fingerprints
-from fins.data.splits import PARTS, SPLIT, SPLIT_COLUMNS, UNUSED, part_of_each, read_split
+from fins.data.speakers import count_speakers, name_speakers
+from fins.data.splits import PARTS, SPLIT, SPLIT_COLUMNS, UNUSED, part_of_each, places_of, read_split
 from fins.data.table import UtteranceTable
 from fins.progress import SILENT, Watch
 from fins.runs import locked, write_atomically, write_json
@@ -84,10 +87,13 @@ def audit_split(config: AuditConfig, watch: Watch = SILENT) -> tuple[dict[str, A
 
     Raises ValueError in one sentence for what can't be audited.
     """
-    rows, alike, title = read(config, watch)
+    rows, alike, title, repeats = read(config, watch)
     never_shares = get_protocol(config.protocol).never_shares
     findings = audit(rows, alike, never_shares)
     result = certificate(rows, findings, alike is not None, never_shares)
+    parts = places_of(rows["part"].to_numpy())
+    gaps = find_gaps(rows.assign(person=rows["speaker"]), parts)
+    result |= {"gaps": gaps, "speakers": count_speakers(rows), "repeats": list(repeats)}
     page = describe_audit(result, title)
     if config.out is not None:
         with locked(config.out):
@@ -99,13 +105,13 @@ def audit_split(config: AuditConfig, watch: Watch = SILENT) -> tuple[dict[str, A
 
 def read(
     config: AuditConfig, watch: Watch = SILENT
-) -> tuple[pd.DataFrame, list[tuple[int, int]] | None, str]:
-    """Rows, pairs of the same sound (None where there is no sound), and a title."""
+) -> tuple[pd.DataFrame, list[tuple[int, int]] | None, str, tuple[str, ...]]:
+    """Rows, pairs of the same sound (None where there is no sound), a title, and what several stores have."""
     if (config.manifest is None) == (not config.store):
         raise ValueError("there is one thing to audit: give --store, or --manifest")
     division = Division(config.protocol, config.test_corpus, config.fold, config.split)
     if config.manifest is not None:
-        return read_manifest(config.manifest), None, str(config.manifest.name)
+        return read_manifest(config.manifest), None, str(config.manifest.name), ()
     with UtteranceTable(config.store) as table:
         if config.split is not None:
             parts, title = read_split(config.split, table.rows), config.split.name
@@ -117,7 +123,7 @@ def read(
             for fingerprint in fingerprints(table.stores):
                 prints.append(fingerprint)
                 bar.update()
-        return rows_of(table.rows, parts), find_alike(prints, table.signal), title
+        return rows_of(table.rows, parts), find_alike(prints, table.signal), title, table.repeats
 
 
 def rows_of(utterances: pd.DataFrame, parts: Mapping[str, NDArray[np.int64]]) -> pd.DataFrame:
@@ -232,6 +238,11 @@ def describe_audit(result: Mapping[str, Any], title: str) -> str:
         finding = findings.get(kind, {"n": 0, "examples": []})
         more = ", …" if finding["n"] > len(finding["examples"]) else ""
         lines.append(f"| {words} | {finding['n']:,} | {'; '.join(finding['examples'])}{more} |")
+    for part, counts in result.get("speakers", {}).items():
+        lines += ["", f"Speakers, {part} ({len(counts):,}): {name_speakers(counts, LISTED_GROUPS)}"]
+    lines += [
+        line for key in ("repeats", "gaps") for sentence in result.get(key, ()) for line in ("", sentence)
+    ]
     return "\n".join(lines)
 
 

@@ -13,6 +13,12 @@ from numpy.typing import NDArray
 from fins.data.splits import UNUSED
 
 Key = tuple[str, ...]
+NAMED = 5  # groups of equal files that an error names
+
+
+def counted_of(rows: pd.DataFrame) -> NDArray[np.bool_]:
+    """(n,) false for what another row counts for, as `UtteranceTable.rows` say it; they needn't."""
+    return rows["counted"].to_numpy(bool) if "counted" in rows else np.ones(len(rows), dtype=bool)
 
 
 def keys_of(rows: pd.DataFrame, *columns: str) -> list[Key]:
@@ -67,11 +73,15 @@ def parts_with_copies(rows: pd.DataFrame, originals: NDArray[np.object_]) -> NDA
     parts_of_file: dict[str, set[str]] = defaultdict(set)
     for sha, part in zip(rows["sha256"][original], originals, strict=True):
         parts_of_file[sha].add(part)
-    n_torn = sum(len(torn) > 1 for sha, torn in parts_of_file.items() if sha)
-    if n_torn:
+    torn = [sha for sha, several in parts_of_file.items() if sha and len(several) > 1]
+    if torn:
+        table = rows[original]
+        groups = [" = ".join(table["name"][table["sha256"] == sha]) for sha in torn[:NAMED]]
+        more = f"; and {len(torn) - NAMED} more" if len(torn) > NAMED else ""
         raise ValueError(
-            f"{n_torn} recordings would be in several parts, as byte-identical files of different "
-            "speakers: prepare the corpus without them"
+            f"{len(torn)} recordings would be in several parts, as byte-identical files of different "
+            f"speakers ({'; '.join(groups)}{more}): prepare the corpus without them, all are in its "
+            ".report.json under duplicates"
         )
     for place, values in origins_of(rows, parts).items():
         parts[place] = "train" if values == {"train"} else UNUSED

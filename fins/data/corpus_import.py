@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
@@ -12,14 +13,17 @@ from typing import Annotated, Any
 import tyro
 
 from data_manifests import CORPORA, read_corpus
-from data_manifests.labels import EMOTIONS, parse_labels
+from data_manifests.labels import EMOTIONS, is_label, parse_labels
 from data_manifests.ledger import LedgerRow, Listing
 from fins.audio import SAMPLE_RATE, WINDOW
-from fins.data.preparation import Augment, Preparation, PreparationCounts, prepare_store
+from fins.data.account import Augment, Preparation, PreparationCounts
+from fins.data.preparation import prepare_store
+from fins.data.store import FOLDER_DIGEST
 from fins.disk import replacing
 from fins.progress import SILENT, Watch
 from fins.runs import library_versions, write_json
 
+OWN = ("folders", "csv")  # kinds of corpora that anybody may have
 NAMED = 10  # unreadable files that are printed; the report names all
 
 
@@ -41,14 +45,25 @@ class PrepareOptions:
     """paper: also a noisy and a stretched copy of each, which only ever train."""
     workers: int = os.cpu_count() or 1
     """Processes."""
+    follow_links: bool = False
+    """Also read what links lead to outside of the root; otherwise each such link is left out and counted."""
     strict: bool = False
     """End with an error at the first file that can't be read, instead of counting it."""
     seed: int = 0
     """Of the augmentations' noise."""
+    name: str | None = None
+    """What the corpus is called; by default as --corpus, and folders and csv as the folder that they are in.
+    Speakers of different corpora are different people."""
+    add: bool = False
+    """Take up recordings that the store lacks, and keep those that it holds."""
 
     def __post_init__(self) -> None:
         if self.workers < 1:
             raise ValueError("--workers is at least 1")
+        if self.name is not None and not is_label(self.name):
+            raise ValueError(f"--name {self.name!r} is no name: it has letters or digits, no comma, no slash")
+        if self.name in CORPORA and self.name != self.corpus:
+            raise ValueError(f"--name {self.name} is a known corpus, and this one is {self.corpus}")
         if self.out.suffix != ".h5":
             raise ValueError(f"--out {self.out} names a store, whose name ends in .h5")
 
@@ -59,17 +74,37 @@ def import_corpus(options: PrepareOptions, watch: Watch = SILENT) -> list[str]:
     Returns what became of the sound, in lines for a person; what is listed is told to the watch before.
     """
     preparation = Preparation(parse_clip(options.clip), options.augment, options.seed)
-    listing = read_corpus(options.corpus, options.root, *parse_labels(options.labels))
+    labels = parse_labels(options.labels)
+    listing = read_corpus(options.corpus, options.root, *labels, follow_links=options.follow_links)
+    listing = listing.named(options.name or default_name(options))
     watch.note("\n".join(listing.summary()))
     options.out.parent.mkdir(parents=True, exist_ok=True)
     total = prepare_listing(options, listing, preparation, watch)
-    unexplained = len(listing.utterances) - (total.n_utterances - total.n_augmented) - len(total.unreadable)
+    n_stored = total.n_utterances - total.n_augmented - len(total.gone)
+    unexplained = len(listing.utterances) - n_stored - len(total.unreadable)
     if unexplained:
         raise ValueError(f"{unexplained} files came neither into the store nor into the report")
     listing = listing.with_copies(total.replaced)
     write_ledger(options.out.with_suffix(".ledger.csv"), listing)
     write_json(options.out.with_suffix(".report.json"), report_of(options, listing, total))
-    return describe_counts(total)
+    return [*describe_counts(total), *listing.left_out()]
+
+
+def default_name(options: PrepareOptions) -> str:
+    """What a corpus is called where no --name says it: one's own as its folder, if that can be a name."""
+    if options.corpus not in OWN:
+        return options.corpus
+    root = options.root.resolve()
+    name = root.name if root.is_dir() else root.parent.name
+    return name if is_label(name) and name not in CORPORA else options.corpus
+
+
+def folder_digest(options: PrepareOptions) -> str:
+    """What tells folders of one name apart, of a corpus that is called as its folder; else empty."""
+    if options.name is not None or options.corpus not in OWN:
+        return ""
+    root = options.root.resolve()
+    return hashlib.sha256(os.fsencode(root if root.is_dir() else root.parent)).hexdigest()
 
 
 def prepare_listing(
@@ -78,7 +113,14 @@ def prepare_listing(
     """The store, and what became of the files."""
     total = PreparationCounts()
     counts = prepare_store(
-        options.out, listing.utterances, listing.root, preparation, options.workers, listing.copies
+        options.out,
+        listing.utterances,
+        listing.root,
+        preparation,
+        options.workers,
+        listing.copies,
+        {FOLDER_DIGEST: folder_digest(options)},
+        options.add,
     )
     with watch.bar(len(listing.utterances), "files") as bar:
         for count in counts:
@@ -131,9 +173,10 @@ def report_of(options: PrepareOptions, listing: Listing, total: PreparationCount
         "unknown_words": dict(listing.unknown),
         "expected": listing.expected,
         "missing": list(listing.missing),
+        "name": options.name or default_name(options),
         "duplicates": [list(group) for group in listing.duplicates],
         "store": {**asdict(total), "unreadable": [list(pair) for pair in sorted(total.unreadable)]},
-        "summary": [*listing.summary(), *describe_counts(total)],
+        "summary": [*listing.summary(), *describe_counts(total), *listing.left_out()],
     }
 
 
@@ -143,6 +186,12 @@ def describe_counts(total: PreparationCounts) -> list[str]:
         f"  stored: {total.n_utterances} utterances ({total.n_augmented} of them augmented copies), "
         f"{total.n_windows} windows, {total.n_seconds / 60:.1f} minutes"
     ]
+    if total.n_before:
+        added = total.n_utterances - total.n_before
+        lines.append(f"  added: {added} utterances to the {total.n_before} that the store held")
+    if total.gone:
+        lines.append(f"  {len(total.gone)} recordings of the store are no longer in the corpus; they stay")
+        lines += name_some(total.gone)
     for count, what in (
         (total.n_padded, "padded with zeros, to a window or to the clip"),
         (total.n_cut, "cut to the clip"),

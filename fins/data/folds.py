@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_manifests.manifest import published_folds
-from fins.data.copies import Key, by_name, keys_of, origins_of, parts_with_copies, recordings_of
+from fins.data.copies import Key, by_name, counted_of, keys_of, origins_of, parts_with_copies, recordings_of
 from fins.data.protocols import Division, assign_parts, only_emotions, test_on_speakers
 from fins.data.splits import UNUSED, Parts, places_of, refuse_empty
 
@@ -47,13 +47,18 @@ def folds(rows: pd.DataFrame, kind: FoldKind, n_folds: int, division: Division, 
     if kind == "published":
         divided = _published(rows, seed)
     else:
-        numbered = enumerate(_assigned(rows, kind, n_folds, seed), 1)
-        divided = [(f"fold-{number}", assigned, None) for number, assigned in numbered]
+        counted = counted_of(rows)
+        once = rows[counted].reset_index(drop=True)
+        divided = []
+        for number, parts in enumerate(_assigned(once, kind, n_folds, seed), 1):
+            assigned = np.full(len(rows), UNUSED, dtype=object)
+            assigned[counted] = parts
+            divided.append((f"fold-{number}", assigned, None))
     made = []
     for name, assigned, published in divided:
-        parts = places_of(only_emotions(rows, assigned, division.emotions))
-        refuse_empty(parts)
-        made.append(Fold(name, parts, published))
+        places = places_of(only_emotions(rows, assigned, division.emotions))
+        refuse_empty(places)
+        made.append(Fold(name, places, published))
     return made
 
 

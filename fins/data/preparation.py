@@ -10,16 +10,26 @@ import zlib
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from types import MappingProxyType
-from typing import Literal
 
 import numpy as np
 
 from data_manifests.manifest import Utterance
+from data_manifests.reading import sha256
 from fins.audio import HOP, SAMPLE_RATE, WINDOW, AudioError, Signal, quantise, read_mixed
+from fins.data.account import (
+    NO_ATTRIBUTES,
+    NO_COPIES,
+    Copies,
+    Preparation,
+    PreparationCounts,
+    identity_of,
+    stored_counts,
+    stored_identity,
+    what_is_new,
+)
 from fins.data.store import Recording, Store, StoreError, join_stores, write_store
 from fins.processes import end_with_parent
 from fins.runs import library_versions, locked, read_json, write_json
@@ -31,51 +41,23 @@ NOISE = 0.035  # the noise's deviation is at most this share of the signal's lar
 RATE = 0.8  # of the stretched clip: it lasts 1.25 times as long
 SEMITONES = 0.7  # by which the stretched clip is shifted up
 
-Augment = Literal["none", "paper"]
-Copies = Mapping[str, Sequence[str]]
-NO_COPIES: Copies = MappingProxyType({})
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """What decides a store's content, beside the files themselves.
-
-    clip : seconds (start, stop) that are kept of each recording, shorter ones centred in zeros; or None
-    augment : "paper" adds a noisy and a stretched copy of what a corpus doesn't mark as validation or test
-    seed : of the augmentations' noise
-    """
-
-    clip: tuple[float, float] | None = None
-    augment: Augment = "none"
-    seed: int = 0
-
-
-@dataclass
-class PreparationCounts:
-    """What became of the files; counts add up over parts."""
-
-    n_utterances: int = 0  # stored, augmented copies included
-    n_augmented: int = 0
-    n_windows: int = 0
-    n_seconds: float = 0.0
-    n_padded: int = 0  # shorter than one window, or than the clip, and padded with zeros to it
-    n_cut: int = 0  # longer than the clip, and cut to it
-    n_tail_samples: int = 0  # dropped at the ends, less than a hop each
-    n_silent: int = 0  # nothing but zeros
-    n_clipped_samples: int = 0  # beyond full scale
-    unreadable: list[tuple[str, str]] = field(default_factory=list)  # path, why
-    replaced: list[tuple[str, str, str]] = field(default_factory=list)  # path, the copy in its place, why
-    channels: list[tuple[str, str]] = field(default_factory=list)  # path, which weren't taken and why
-    clipped: list[tuple[str, int]] = field(default_factory=list)  # path, samples beyond full scale
-
-    def add(self, other: PreparationCounts) -> None:
-        for name, value in asdict(other).items():
-            setattr(self, name, getattr(self, name) + value)
-
 
 def parts_folder(out: Path) -> Path:
     """Where the finished parts of an unfinished store lie."""
     return out.with_name(f"{out.name}.parts")
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is to be done: which files, and how; `stored` is what the store holds that they are added to."""
+
+    out: Path
+    utterances: Sequence[Utterance]
+    root: Path
+    preparation: Preparation
+    copies: Copies
+    attributes: Mapping[str, str]
+    stored: PreparationCounts | None = None
 
 
 def prepare_store(
@@ -85,49 +67,55 @@ def prepare_store(
     preparation: Preparation,
     n_workers: int,
     copies: Copies = NO_COPIES,
+    attributes: Mapping[str, str] = NO_ATTRIBUTES,
+    add: bool = False,
 ) -> Generator[PreparationCounts]:
     """Write a store; yields the counts of each part as it is done, those of an earlier try first.
 
     copies : id → other files of the same take; the first that can be read stands in for one that can't
+    attributes : texts that the store carries
+    add : keep what the store holds already, and take up the other utterances
 
     Parts are whole stores of a few utterances in `parts_folder(out)`. A killed run leaves them there, and
-    the next one with the same input takes them; they are joined at the end and removed.
+    the next one with the same input takes them; they are joined at the end and removed. Until then a store
+    that is added to stays as it was.
 
     Raises StoreError if `out` exists already with other content, ValueError if no file could be read.
     """
-    identity = _identity(utterances, root, preparation, copies)
+    identity = identity_of(utterances, root, preparation, copies)
     parts = parts_folder(out)
-    if out.exists():
-        yield _stored_counts(out, identity)
+    if out.exists() and (add is False or stored_identity(out) == identity):
+        yield stored_counts(out, identity)
         shutil.rmtree(parts, ignore_errors=True)  # of a run that was killed after its last step
         return
+    work = _Work(out, utterances, root, preparation, copies, {**attributes, "identity": json.dumps(identity)})
     with locked(parts):
-        _keep_parts_of(parts, identity + repr(library_versions()))
-        yield from _make_parts(out, parts, identity, utterances, root, preparation, n_workers, copies)
+        began = identity
+        if out.exists():
+            began += stored_identity(out)
+            new, stored = what_is_new(out, utterances, root, preparation, copies)
+            work = replace(work, utterances=new, stored=stored)
+            yield stored
+        _keep_parts_of(parts, began + repr(library_versions()))
+        yield from _make_parts(work, n_workers)
     shutil.rmtree(parts, ignore_errors=True)  # a second command may do so too
 
 
-def _make_parts(
-    out: Path,
-    parts: Path,
-    identity: str,
-    utterances: Sequence[Utterance],
-    root: Path,
-    preparation: Preparation,
-    n_workers: int,
-    copies: Copies,
-) -> Generator[PreparationCounts]:
-    groups = _group(utterances, root)
+def _make_parts(work: _Work, n_workers: int) -> Generator[PreparationCounts]:
+    groups = _group(work.utterances, work.root)
+    parts = parts_folder(work.out)
     paths = [parts / f"{number:06d}.h5" for number in range(len(groups))]
     counts_of = {path: counts for path in paths if (counts := _finished(path))}
     yield from counts_of.values()
-    # compiles and keeps code where it is new; by several workers at once, kept code may crash ever after
-    import librosa.util.utils  # noqa: F401
-
+    if work.preparation.augment != "none":
+        # compiles and keeps code where it is new; by several workers at once, kept code may crash ever after
+        import librosa.util.utils  # noqa: F401
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(n_workers, mp_context=context, initializer=_start_worker) as pool:
         jobs = {
-            pool.submit(_make_part, path, group, root, preparation, _copies_of(group, copies)): path
+            pool.submit(
+                _make_part, path, group, work.root, work.preparation, _copies_of(group, work.copies)
+            ): path
             for path, group in zip(paths, groups, strict=True)
             if path not in counts_of
         }
@@ -139,15 +127,23 @@ def _make_parts(
             raise OSError("a worker was killed, perhaps for want of memory: use fewer --workers") from error
         finally:
             pool.shutdown(cancel_futures=True)
-    if not any(counts.n_utterances for counts in counts_of.values()):
-        why = min(pair for counts in counts_of.values() for pair in counts.unreadable)[1]
-        raise ValueError(f"none of the {len(utterances)} files could be read; the first: {why}")
-    whole = [path for path in paths if counts_of[path].n_utterances]
-    total = PreparationCounts()
-    for path in paths:
-        total.add(counts_of[path])
-    attributes = {"preparation": asdict(preparation), "identity": identity, "account": asdict(total)}
-    join_stores(out, whole, {name: json.dumps(value) for name, value in attributes.items()})
+    _join(work, [(path, counts_of[path]) for path in paths])
+
+
+def _join(work: _Work, made: Sequence[tuple[Path, PreparationCounts]]) -> None:
+    """The store, from what it held and the parts in their order; ValueError if that is nothing."""
+    whole = [path for path, counts in made if counts.n_utterances]
+    if work.stored is not None:
+        whole = [work.out, *whole]
+    if not whole:
+        why = min(pair for _, counts in made for pair in counts.unreadable)[1]
+        raise ValueError(f"none of the {len(work.utterances)} files could be read; the first: {why}")
+    total = work.stored or PreparationCounts()
+    for _, counts in made:
+        total.add(counts)
+    facts = {"preparation": asdict(work.preparation), "account": asdict(total) | {"n_before": 0}}
+    texts = {name: json.dumps(value) for name, value in facts.items()}
+    join_stores(work.out, whole, {**work.attributes, **texts})
 
 
 def _group(utterances: Sequence[Utterance], root: Path) -> list[list[Utterance]]:
@@ -173,7 +169,7 @@ Reader = Callable[[Path], tuple[Signal, str, str]]
 def read_file(path: Path) -> tuple[Signal, str, str]:
     """(n_samples,) at 22,050 Hz, the file's checksum, and which of its channels weren't taken and why."""
     signal, faults = read_mixed(path)
-    return signal, hashlib.sha256(path.read_bytes()).hexdigest(), "; ".join(faults.values())
+    return signal, sha256(path), "; ".join(faults.values())
 
 
 def cut_segment(signal: Signal, start: float, end: float, path: Path) -> Signal:
@@ -199,10 +195,10 @@ def load_recordings(
 ) -> list[Recording]:
     """The utterance and its augmented copies, ready to be stored; what was changed goes to the counts."""
     path = root / utterance.file
-    signal, sha256, fault = read(path)
+    signal, digest, fault = read(path)
     if utterance.segment:
         signal = cut_segment(signal, *utterance.segment, path)
-        sha256 = hashlib.sha256(f"{sha256} {utterance.segment}".encode()).hexdigest()
+        digest = hashlib.sha256(f"{digest} {utterance.segment}".encode()).hexdigest()
     if preparation.clip:
         start, stop = preparation.clip
         if len(signal) <= round(start * SAMPLE_RATE):
@@ -220,7 +216,7 @@ def load_recordings(
     recordings = []
     for version, samples in versions.items():
         quantised, n_clipped = quantise(samples)
-        recordings.append(Recording(version, quantised, sha256))
+        recordings.append(Recording(version, quantised, digest))
         counts.n_clipped_samples += n_clipped
         if n_clipped:
             counts.clipped.append((version.path, n_clipped))
@@ -304,26 +300,6 @@ def _finished(path: Path) -> PreparationCounts | None:
     except (ValueError, OSError, TypeError):
         return None
     return None if counts.unreadable else counts
-
-
-def _identity(utterances: Sequence[Utterance], root: Path, preparation: Preparation, copies: Copies) -> str:
-    """Names the input: rows, sizes and times of the files, and what is done to them."""
-    digest = hashlib.sha256(repr(preparation).encode())
-    if copies:
-        digest.update(repr(sorted(copies.items())).encode())
-    for utterance in utterances:
-        path = root / utterance.file
-        facts = path.stat() if path.is_file() else None
-        digest.update(repr((utterance, facts and (facts.st_size, facts.st_mtime_ns))).encode())
-    return digest.hexdigest()
-
-
-def _stored_counts(out: Path, identity: str) -> PreparationCounts:
-    """The counts of a store that this very input made already."""
-    with Store(out) as store:
-        if json.loads(store.text("identity", "null")) != identity:
-            raise StoreError(f"{out} exists already, made of other input: delete it or choose another --out")
-        return PreparationCounts(**json.loads(store.text("account")))
 
 
 def _keep_parts_of(parts: Path, identity: str) -> None:

@@ -14,7 +14,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from data_manifests.manifest import published_folds
-from fins.data.copies import Key, by_name, keys_of, parts_with_copies, recordings_of
+from fins.data.copies import Key, by_name, counted_of, keys_of, parts_with_copies, recordings_of
 from fins.data.own_parts import divide_as_marked
 from fins.data.splits import PARTS, UNUSED, Parts, part_of_each, places_of, read_split, refuse_empty
 
@@ -182,6 +182,7 @@ def divide(rows: pd.DataFrame, division: Division, seed: int = 0) -> Parts:
         copy = (rows["augmented_from"] != "").to_numpy()
         if copy.any() and (assigned[copy] == UNUSED).all():  # one written by hand names none
             assigned = parts_with_copies(rows, assigned[~copy])
+        assigned[~counted_of(rows)] = UNUSED
     else:
         assigned = assign_parts(rows, division, seed)
     assigned = keep_speakers(rows, assigned, division.training_speakers, seed)
@@ -204,6 +205,10 @@ def assign_parts(rows: pd.DataFrame, division: Division, seed: int) -> NDArray[n
     Augmented copies train if their originals do, and are unused else. Raises ValueError if byte-identical
     files would be in different parts, and for a protocol of one's own that gives anything else.
     """
+    if not (counted := counted_of(rows)).all():
+        assigned = np.full(len(rows), UNUSED, dtype=object)
+        assigned[counted] = assign_parts(rows[counted].reset_index(drop=True), division, seed)
+        return assigned
     originals = rows[rows["augmented_from"] == ""].reset_index(drop=True)
     rng = np.random.default_rng(seed)
     if division.fold is not None:

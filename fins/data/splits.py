@@ -22,10 +22,11 @@ Parts = dict[str, NDArray[np.int64]]  # part → places of its utterances, risin
 
 
 def write_split(path: Path, rows: pd.DataFrame, parts: Mapping[str, NDArray[np.int64]]) -> None:
-    """Which utterance was in which part, with its checksum.
+    """Which utterance was in which part, with its checksum; those in none follow as unused.
 
     rows : as `UtteranceTable.rows`; parts : part → places of its utterances
     """
+    parts = {**parts, UNUSED: np.flatnonzero(part_of_each(parts, len(rows)) == UNUSED)}
     chosen = rows.iloc[np.concatenate([np.asarray(places, np.int64) for places in parts.values()])]
     split = {
         "utterance": chosen["name"],
@@ -117,14 +118,15 @@ def rows_not_trained_on(split: Path, n_of_parts: Mapping[str, int], rows: pd.Dat
     Raises ValueError if nothing is left, or if the file isn't whole.
     """
     table = _split_table(split)
-    counts = table["part"].value_counts().to_dict()
+    counts = table["part"][table["part"] != UNUSED].value_counts().to_dict()
     if counts != {part: n for part, n in n_of_parts.items() if n}:
         raise ValueError(f"{split} isn't whole, so what was trained on isn't known: make the run again")
     learned = table[table["part"].isin(("train", "validation"))]
     sums = learned["sha256"][learned["sha256"] != ""]
     seen = rows["name"].isin(learned["utterance"]) | rows["sha256"].isin(sums)
     original = rows["augmented_from"] == ""
-    places = np.flatnonzero(original & ~seen)
+    counted = rows["counted"].to_numpy(bool) if "counted" in rows else True
+    places = np.flatnonzero(original & ~seen & counted)
     if len(places) == 0:
         raise ValueError(f"{split.parent} learned from every utterance of the stores: give another store")
     left = rows.iloc[places]

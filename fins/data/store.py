@@ -10,6 +10,7 @@ Written once, atomically; then read-only. Plain h5py reads it in three lines:
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -49,6 +50,8 @@ class Recording:
     sha256: str
 
 
+FOLDER_DIGEST = "folder_digest"  # attribute of a store whose corpus got its folder's name
+SOUND = "utterances/sound"  # digest of each signal; stores of earlier versions have none
 TEXT_COLUMNS = (*(field.name for field in fields(Utterance)), "sha256")
 COUNT_COLUMNS = ("first_sample", "n_samples", "first_window", "n_windows")
 
@@ -81,6 +84,7 @@ def write_store(
         new_dataset(file, "signal", np.concatenate([np.empty(0, np.int16), *signals]))
         for column in TEXT_COLUMNS:
             new_dataset(file, f"utterances/{column}", fixed_texts([row[column] for row in rows]))
+        new_dataset(file, SOUND, fixed_texts([digest_of(signal) for signal in signals]))
         for column, values in counts.items():
             new_dataset(file, f"utterances/{column}", values)
         starts = [first + HOP * np.arange(n) for first, n in zip(first_sample, n_windows, strict=True)]
@@ -93,7 +97,7 @@ def write_store(
 
 
 def join_stores(path: Path, parts: Sequence[Path], attributes: Mapping[str, str] | None = None) -> None:
-    """Write one store from many, end to end, holding little of them in memory."""
+    """Write one store from many, end to end, holding little of them in memory; what one lacks none has."""
     with _new_file(path, attributes or {}) as file:
         layout = _layout_of(parts)
         for name, (shape, dtype) in layout.items():
@@ -122,6 +126,7 @@ def join_stores(path: Path, parts: Sequence[Path], attributes: Mapping[str, str]
 def _layout_of(parts: Sequence[Path]) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
     """Name → shape and type of each dataset of the stores end to end; texts are as long as the longest."""
     layout: dict[str, tuple[tuple[int, ...], np.dtype]] = {}
+    n_having: dict[str, int] = {}
     for part in parts:
         with Store(part) as store:
             for name in _datasets(store.file):
@@ -130,7 +135,8 @@ def _layout_of(parts: Sequence[Path]) -> dict[str, tuple[tuple[int, ...], np.dty
                 if dtype.kind == "S" and dtype.itemsize > widest.itemsize:
                     widest = dtype
                 layout[name] = (before[0] + n, *others), widest
-    return layout
+                n_having[name] = n_having.get(name, 0) + 1
+    return {name: entry for name, entry in layout.items() if n_having[name] == len(parts)}
 
 
 class Store:
@@ -161,6 +167,12 @@ class Store:
         """(n_samples,) int16 of one utterance; full scale is 32,768."""
         first = self.utterances["first_sample"][row]
         return self.read(self._signal, slice(first, first + self.utterances["n_samples"][row]))
+
+    def sound(self, row: int) -> str:
+        """What tells the signal of an utterance from others, bit by bit; empty for digital silence."""
+        if "sound" in self.utterances:
+            return str(self.utterances["sound"][row])
+        return digest_of(self.signal(row))
 
     def window_slice(self, row: int) -> slice:
         """Which windows are those of one utterance."""
@@ -235,6 +247,11 @@ class Store:
         self.close()
 
 
+def digest_of(signal: NDArray[np.int16]) -> str:
+    """Of (n_samples,) int16: 32 hexadecimal digits; empty for digital silence, of which there is but one."""
+    return hashlib.blake2b(signal.tobytes(), digest_size=16).hexdigest() if signal.any() else ""
+
+
 def to_amplitude(signal: NDArray[np.int16]) -> Floats:
     """int16 of any shape → float32 in [-1, 1)."""
     return signal.astype(np.float32) / np.float32(FULL_SCALE)
@@ -276,7 +293,8 @@ def _open_checked(path: Path) -> tuple[h5py.File, dict[str, NDArray]]:
 
 def _read_utterances(file: h5py.File) -> dict[str, NDArray]:
     group = file["utterances"]
-    texts = {column: group[column].asstr()[:].astype(object) for column in TEXT_COLUMNS}
+    columns = (*TEXT_COLUMNS, *(["sound"] if SOUND in file else []))
+    texts = {column: group[column].asstr()[:].astype(object) for column in columns}
     return texts | {column: group[column][:] for column in COUNT_COLUMNS}
 
 

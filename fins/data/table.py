@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fins.audio import HOP, WINDOW, Signal, cut_windows
+from fins.data.repeats import find_repeats, refuse_namesakes
 from fins.data.store import TEXT_COLUMNS, Store, to_amplitude
 
 OFFSET = 0.05  # of its deviation: of what a recording has a larger mean, the mean is taken away
@@ -23,14 +24,19 @@ class UtteranceTable:
     rows : a row an utterance, whose index is its place: `id`, `path`, `corpus`, `speaker`, `emotion`,
         `sentence`, `intensity`, `part`, `augmented_from` and `sha256`, texts as in the stores; `n_samples`
         and `n_windows`; `store` and `row`, where it lies; `name` and `person`, "corpus/id" and
-        "corpus/speaker", to be shown: who is who is told by the columns corpus and speaker
+        "corpus/speaker", to be shown: who is who is told by the columns corpus and speaker; `counted`, false
+        for what stands in an earlier store, too
+    repeats : sentences on such recordings
     Raises StoreError for what is no store, ValueError for a store that is given twice.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
         check_stores(paths)
         self.stores = [Store(path) for path in paths]
+        refuse_namesakes(self.stores)
         self.rows = rows_of_stores(self.stores)
+        repeats = find_repeats(self.stores, self.rows)
+        self.rows["counted"], self.repeats = repeats.counted, repeats.sentences
         self._store_of, self._row_of = self.rows["store"].to_numpy(), self.rows["row"].to_numpy()
 
     def __len__(self) -> int:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fins.audio import SAMPLE_RATE, WINDOW
 from fins.features.feature import Convolution, Feature, PublishedFin, Windows
-from fins.features.spectrum import Floats
+from fins.features.spectrum import N_BINS, Floats
 
 if TYPE_CHECKING:
     from fins.networks.spectral import ChromaFin
@@ -28,10 +28,20 @@ def chroma(windows: Windows) -> Floats:
 
 @cache
 def chroma_filters() -> Floats:
-    """(12, 1025), for a tuning of 0."""
-    import librosa.filters
+    """(12, 1025): how much of each bin counts for each pitch class, at a tuning of 0 (A is 440 Hz).
 
-    return librosa.filters.chroma(sr=SAMPLE_RATE, n_fft=WINDOW, tuning=0.0)
+    A bin counts by a bell over pitch that is as wide as the bin itself, a semitone at least; the twelve
+    shares of a bin have length 1. A bell of two octaves around the fifth weighs the bins (Ellis's chroma).
+    """
+    pitch = N_CHROMA * np.log2(np.arange(1, WINDOW) * SAMPLE_RATE / WINDOW / (440 / 16))  # semitones
+    pitch = np.concatenate([[pitch[0] - 1.5 * N_CHROMA], pitch])  # 0 Hz has none: low enough to weigh nothing
+    width = np.maximum(np.diff(pitch, append=pitch[-1] + 1), 1)
+    half = N_CHROMA // 2
+    distance = (pitch - np.arange(N_CHROMA)[:, None] + half) % N_CHROMA - half
+    shares = np.exp(-2 * np.square(distance / width))
+    shares /= np.linalg.norm(shares, axis=0)
+    shares *= np.exp(-np.square((pitch / N_CHROMA - 5) / 2) / 2)
+    return np.roll(shares, -3, axis=0)[:, :N_BINS].astype(np.float32)  # A is first; C shall be
 
 
 def by_librosa(window: NDArray) -> NDArray:

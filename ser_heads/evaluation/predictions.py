@@ -65,10 +65,19 @@ class Predictions:
 def read_predictions(run: Path) -> Predictions:
     """Of a finished run or evaluation; ValueError in one sentence if they are missing or not whole."""
     path = run / PREDICTIONS
+    predictions = predictions_in(path)
+    if len(predictions) != read_result(run)["n_utterances"]:
+        raise ValueError(f"{path} isn't whole: make the run again")
+    check_digest(path)
+    return predictions
+
+
+def predictions_in(path: Path) -> Predictions:
+    """Of a file as `Predictions.write` makes it; ValueError in one sentence if it is none."""
     try:
         table = read_table(path)
     except FileNotFoundError as error:
-        raise ValueError(f"{path} is missing: is {run} the folder of a finished run?") from error
+        raise ValueError(f"{path} is missing: is {path.parent} the folder of a finished run?") from error
     except TableError as error:
         raise ValueError(f"{path} is damaged: make the run again") from error
     labels = tuple(table.columns[len(COLUMNS) :])
@@ -80,9 +89,6 @@ def read_predictions(run: Path) -> Predictions:
         whole = False
     if not whole:
         raise ValueError(f"{path} is no table of predictions: make the run again")
-    if len(table) != read_result(run)["n_utterances"]:
-        raise ValueError(f"{path} isn't whole: make the run again")
-    check_digest(path)
     return Predictions(table[list(COLUMNS)], probabilities, labels)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from data_manifests.labels import order_labels
 from fins.data.audit import audit, certificate, rows_of, verdict
+from fins.data.gaps import find_gaps
 from fins.data.protocols import divide
 from fins.data.splits import Parts
 from fins.data.table import UtteranceTable
@@ -43,6 +44,11 @@ class Assembly:
         emotions = self.table.rows["emotion"].to_numpy(dtype=object)[places]
         labels = (*self.model.labels, *sorted(set(emotions) - set(self.model.labels)))
         return StoreDataset(self.table, places, labels)
+
+    @property
+    def gaps(self) -> list[str]:
+        """A sentence for each emotion that a part lacks, with what to do."""
+        return find_gaps(self.table.rows, self.parts, self.config.division.emotions)
 
     @property
     def title(self) -> str:

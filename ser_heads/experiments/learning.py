@@ -142,6 +142,8 @@ def describe_start(assembly: Assembly, watch: Watch) -> None:
     for part, described in describe_parts(assembly.table.rows, assembly.parts).items():
         n_speakers = len(described["speakers"])
         watch.note(f"{part}: {described['n_utterances']:,} utterances of {n_speakers} speakers")
+    for line in (*assembly.table.repeats, *assembly.gaps):
+        watch.note(line)
 
 
 def fit_by_grid(

@@ -9,13 +9,26 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from data_manifests.labels import order_labels
+from fins.data.audit import audit, certificate, rows_of
+from fins.data.protocols import Division
+from fins.data.splits import SPLIT, write_split
 from fins.data.table import UtteranceTable
 from fins.progress import SILENT, Watch
-from fins.runs import library_versions, read_json, write_atomically, write_json
+from fins.runs import (
+    finish_run,
+    library_versions,
+    locked,
+    read_json,
+    start_run,
+    write_atomically,
+    write_json,
+)
 from ser_heads.evaluation.calibration import calibration_error
 from ser_heads.evaluation.predictions import (
+    PREDICTIONS,
     Predictions,
     describe_parts,
     label_predictions,
@@ -23,6 +36,7 @@ from ser_heads.evaluation.predictions import (
     scores_of,
 )
 from ser_heads.evaluation.unseen import answer_rows
+from ser_heads.experiments.assembly import what_is_there
 from ser_heads.experiments.config import DEFAULT_MODEL, RunConfig, configure
 from ser_heads.experiments.folds import CrossvalOptions, cross_validate
 from ser_heads.experiments.release_card import LICENCE, release_card
@@ -64,7 +78,7 @@ class ReleaseOptions:
     seed: int = 0
     """Of the weights and all that is drawn."""
     runs: Path = Path("runs/release")
-    """Folder for the folds and for the checkpoint."""
+    """Folder for the folds, the checkpoint, and what was answered about each other corpus."""
     out: Path = WEIGHTS
     """Folder of the weights: the package's own."""
 
@@ -81,7 +95,10 @@ def release(options: ReleaseOptions, watch: Watch = SILENT) -> Path:
     recipe = recipe_of(folds, config.recipe)
     model = train_on_all(config, recipe, options.runs / "checkpoint.safetensors", watch)
     confide(model, folds)
-    unseen = {path.stem: judge(model, path, options.seed, watch) for path in options.unseen}
+    trained = replace(config, recipe=recipe)
+    unseen = {
+        path.stem: judge(model, trained, path, options.runs / path.stem, watch) for path in options.unseen
+    }
     together = read_predictions(options.runs / "folds")
     result = {
         "model": options.model,
@@ -148,9 +165,9 @@ def train_on_all(config: RunConfig, recipe: Recipe, checkpoint: Path, watch: Wat
     return model.eval()
 
 
-def judge(model: SerModel, store: Path, seed: int, watch: Watch) -> dict[str, Any]:
+def judge(model: SerModel, config: RunConfig, store: Path, out: Path, watch: Watch) -> dict[str, Any]:
     """What it answers about a corpus that it never met: among that corpus's words, and (`uar_of_all_labels`)
-    among all of its own."""
+    among all of its own. The answers, the division and its certificate become a run in the folder `out`."""
     with UtteranceTable((store,)) as table:
         everything = np.arange(len(table.rows))
         logits = answer_rows(model, table, everything, watch)
@@ -158,11 +175,51 @@ def judge(model: SerModel, store: Path, seed: int, watch: Watch) -> dict[str, An
         truth = table.rows["emotion"].to_numpy(dtype=object)[used]
     answers = np.array(model.labels, dtype=object)[logits[used].argmax(axis=1)]
     recalls = [float((answers[truth == emotion] == emotion).mean()) for emotion in sorted(set(truth))]
+    keep(model, config, store, out, predictions, used)
     return {
-        **figures(predictions, seed),
+        **figures(predictions, config.seed),
         "uar_of_all_labels": float(np.mean(recalls)),
         "n_unknown_emotion": int((~used).sum()),
     }
+
+
+def keep(
+    model: SerModel,
+    config: RunConfig,
+    store: Path,
+    out: Path,
+    predictions: Predictions,
+    used: NDArray[np.bool_],
+) -> None:
+    """What a model of all of `config.store` answered about an unmet corpus, as the folder of a run.
+
+    used : (n,) which utterances of the corpus the predictions are of
+    """
+    tested = tuple(sorted(set(predictions.table["corpus"])))
+    division = Division(protocol="corpus", test_corpus=tested)
+    with UtteranceTable((*config.store, store)) as table, locked(out):
+        n_trained = len(table.rows) - len(used)
+        parts = {
+            "train": np.arange(n_trained),
+            "validation": np.arange(0),
+            "test": n_trained + np.flatnonzero(used),
+        }
+        asked = replace(config, store=(*config.store, store), division=division, out=None)
+        start_run(out, {**asked.as_json(), **what_is_there(asked, model, table)})
+        rows, never_shares = rows_of(table.rows, parts), division.never_shares()
+        certified = certificate(rows, audit(rows, None, never_shares), False, never_shares)
+        write_split(out / SPLIT, table.rows, parts)
+        predictions.write(out / PREDICTIONS)
+        result = {
+            "model": config.model,
+            "parameters": model.n_parameters(),
+            "protocol": division.protocol,
+            "seed": config.seed,
+            "parts": describe_parts(table.rows, parts),
+            **scores_of(predictions, config.seed),
+            "audit": certified,
+        }
+        finish_run(out, result)
 
 
 def figures(predictions: Predictions, seed: int) -> dict[str, Any]:

@@ -149,6 +149,8 @@ def result_of(
         "split_seed": config.split_seed,
         "parts": describe_parts(table.rows, assembly.parts),
         "n_unknown_emotion": n_unknown,
+        "gaps": assembly.gaps,
+        "repeats": list(table.repeats),
         **scores,
         "by_part": {
             part: {key: own[key] for key in (*METRICS, "interval_95", "n_utterances")}

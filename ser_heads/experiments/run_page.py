@@ -38,6 +38,7 @@ def describe_run(result: dict[str, Any], pictures: Sequence[str], command: str) 
         "",
         describe_part_scores(result),
         "",
+        *(line for sentence in describe_recordings(result) for line in (sentence, "")),
         *describe_sample(result),
         f"On one core an answer takes {result['real_time_factor']:.3g} of the time that the recording lasts.",
         "",
@@ -75,6 +76,11 @@ def describe_part_scores(result: dict[str, Any]) -> str:
         speakers = name_speakers(described["speakers"])
         rows.append((part, f"{described['n_utterances']:,}", speakers, *scores))
     return table_of_rows(("part", "utterances", "speakers", "UAR %", "WA %", "macro-F1 %"), rows)
+
+
+def describe_recordings(result: dict[str, Any]) -> list[str]:
+    """What stands in several stores, and emotions that a part lacks, in sentences."""
+    return [f"{sentence}." for sentence in (*result.get("repeats", ()), *result.get("gaps", ()))]
 
 
 def describe_features(result: dict[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from data_manifests.endings import READ, how_to_convert, is_audio, is_convertible
+from data_manifests.endings import READ, how_to_read, is_audio, is_convertible
 from fins.audio import Signal
 from fins.command import sentence_of
 from fins.progress import SILENT, Watch
@@ -186,7 +186,7 @@ def find_files(paths: Sequence[str]) -> tuple[list[str], list[str]]:
 def explain_conversion(paths: Sequence[str]) -> str:
     """That files hold sound in formats that aren't decoded here, and how to convert the first."""
     endings = ", ".join(sorted({Path(path).suffix.lower() for path in paths}))
-    return f"{len(paths)} files ({endings}) aren't decoded here: convert them, {how_to_convert(paths[0])}"
+    return f"{len(paths)} files ({endings}) aren't decoded here: convert them, {how_to_read(paths[0])}"
 
 
 def _is_hidden(file: Path, root: str) -> bool:

@@ -15,12 +15,12 @@ from fins.audio import (
     SAMPLE_RATE,
     AudioError,
     Signal,
-    decode,
     open_audio,
     read_blocks,
+    read_mixed,
     resample,
 )
-from fins.channels import Faults, choose_channels, join, judge, moments
+from fins.channels import ChannelMoments, Faults, choose_channels, judge
 
 MOST_CHANNELS = 8  # of an array's two axes, the one that may count channels
 SCANNED = 300.0  # seconds by which the channels of a file of any length are judged
@@ -51,12 +51,7 @@ def read_channels(source: Any, sampling_rate: float | None = None) -> tuple[Sign
         raise ValueError("a file has its own sample rate: leave sampling_rate out")
     with open_audio(Path(source)) as file:
         _check_length(file.frames / file.samplerate, os.fspath(source))
-    samples, rate = decode(source)
-    signal, faults = mix_down(samples)
-    signal = resample(signal, rate)
-    if len(signal) == 0:
-        raise AudioError(f"{source} is shorter than one sample at {SAMPLE_RATE} Hz")
-    return signal, faults
+    return read_mixed(source)
 
 
 def _read_array(source: Any, sampling_rate: float | None) -> tuple[Signal, Faults]:
@@ -164,13 +159,13 @@ def channels_of_file(path: str | os.PathLike[str]) -> tuple[list[int] | None, Fa
 
     A channel that is silent there may hold a voice later, so that only opposite phase counts.
     """
-    blocks, seconds = [], 0.0
+    moments, seconds = ChannelMoments(), 0.0
     for block, rate in read_blocks(path):
         if block.shape[1] == 1:
             return None, {}
-        blocks.append(moments(block))
+        moments.add(block)
         seconds += len(block) / rate
         if seconds >= SCANNED:
             break
-    places, faults = judge(join(blocks))
+    places, faults = judge(moments.covariance())
     return (places, faults) if "phase" in faults else (None, {})

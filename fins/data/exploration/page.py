@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from data_manifests.labels import order_labels
+from data_manifests.ledger import LISTED, LISTED_GROUPS
 from fins.data.exploration.findings import (
     CLIPPED,
     boxes_of,
@@ -39,6 +40,7 @@ from fins.data.exploration.plots import (
     plot_sounds,
     plot_speakers,
 )
+from fins.data.speakers import name_speakers
 from fins.data.table import QUIET, UtteranceTable, check_stores
 from fins.documents import as_text, page, table
 from fins.progress import SILENT, Watch
@@ -88,6 +90,7 @@ def explore(config: ExploreConfig, watch: Watch = SILENT) -> tuple[dict[str, Any
             "seed": config.seed,
             **summarise(measured, examples),
         }
+        result["notes"] += utterances.repeats
         write_utterances(out / UTTERANCES, measured)
         captions = draw_pictures(out, utterances, result, examples)
         title = f"What is in {', '.join(result['facts'])}"
@@ -234,6 +237,9 @@ def describe_stores(result: Mapping[str, Any], title: str, captions: Mapping[str
         "",
         table({corpus: cells_of(counted, emotions) for corpus, counted in facts.items()}),
         "",
+        "## Speakers",
+        *(f"\n{as_text(f'{corpus}: {line}')}" for corpus, line in speakers_of(result).items()),
+        "",
         "## What may bite in training",
         "",
         *bites,
@@ -246,6 +252,14 @@ def describe_stores(result: Mapping[str, Any], title: str, captions: Mapping[str
         "",
     ]
     return "\n".join(lines)
+
+
+def speakers_of(result: Mapping[str, Any], most: int = LISTED_GROUPS) -> dict[str, str]:
+    """Corpus → its speakers, each with the number of its utterances."""
+    return {
+        corpus: name_speakers({name: sum(n.values()) for name, n in counted["speakers"].items()}, most)
+        for corpus, counted in result["facts"].items()
+    }
 
 
 def describe_method(result: Mapping[str, Any]) -> list[str]:
@@ -313,5 +327,6 @@ def headlines(result: Mapping[str, Any]) -> list[str]:
             f"{', '.join(counted['emotions'])}"
             for corpus, counted in result["facts"].items()
         ),
+        *(f"{corpus}, speakers: {line}" for corpus, line in speakers_of(result, LISTED).items()),
         *result["notes"],
     ]
