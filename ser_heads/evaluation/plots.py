@@ -49,23 +49,30 @@ def plot_confusion(path: Path, confusion: Sequence[Sequence[int]], labels: Seque
 
 
 def plot_learning_curves(path: Path, history: Sequence[Mapping[str, Any]], kept: int, title: str) -> None:
-    """Losses and validation UAR over the epochs of both phases; the finetuned one is shaded.
+    """Losses and validation UAR over the epochs of both phases; the finetuned one is shaded. Without a
+    validation part, whose numbers are NaN then, just the training loss.
 
     history : a row an epoch, with epoch, phase, train_loss, validation_loss and validation_uar
     kept : the epoch whose weights are kept, from 1; it needn't be the one of the highest UAR
     """
-    figure, (left, right) = new_figure(10, 3.6, 2)
+    uar = [row["validation_uar"] for row in history]
+    validates = not np.isnan(uar[kept - 1])
+    figure, axes = new_figure(10 if validates else 5, 3.6, 1 + validates)
+    left, *others = np.atleast_1d(axes)
     epochs = [row["epoch"] for row in history]
     style: dict[str, Any] = {"marker": "o" if len(epochs) < 30 else "", "ms": 3}
     left.plot(epochs, [row["train_loss"] for row in history], color=GREY, label="training", **style)
-    left.plot(epochs, [row["validation_loss"] for row in history], color=BLUE, label="validation", **style)
     left.set(xlabel="epoch", ylabel="loss")
-    uar = [row["validation_uar"] for row in history]
-    right.plot(epochs, uar, color=BLUE, **style)
-    right.plot(kept, uar[kept - 1], "o", color=ORANGE, ms=7, label=f"kept: epoch {kept}, {uar[kept - 1]:.3f}")
-    right.set(xlabel="epoch", ylabel="validation UAR")
+    for right in others:
+        left.plot(
+            epochs, [row["validation_loss"] for row in history], color=BLUE, label="validation", **style
+        )
+        right.plot(epochs, uar, color=BLUE, **style)
+        label = f"kept: epoch {kept}, {uar[kept - 1]:.3f}"
+        right.plot(kept, uar[kept - 1], "o", color=ORANGE, ms=7, label=label)
+        right.set(xlabel="epoch", ylabel="validation UAR")
     finetuned = [row["epoch"] for row in history if row["phase"] == "finetuned"]
-    for axis in (left, right):
+    for axis in (left, *others):
         if finetuned:
             axis.axvspan(
                 finetuned[0] - 0.5, finetuned[-1] + 0.5, color=GREY, alpha=0.13, lw=0, label="finetuned"

@@ -35,6 +35,9 @@ class RunOptions:
     """Of the weights and all that is drawn in training, and of the split unless --split-seed is given."""
     minutes: float | None = None
     """Budget: training ends in time for the result to be there when it is spent."""
+    inner_folds: int = 0
+    """Folds of the training and validation speakers by which the length is chosen; then all of these train
+    for it. Without, the validation part chooses the epoch."""
     out: Path | None = None
     """Folder for the result; by default a new one in runs, named by what is asked."""
 
@@ -43,6 +46,10 @@ class RunOptions:
             raise ValueError("--seed is at least 0 and below 2 ** 32")
         if self.minutes is not None and not 0 < self.minutes < math.inf:
             raise ValueError("--minutes is a number above 0")
+        if self.inner_folds < 0 or self.inner_folds == 1:
+            raise ValueError("--inner-folds is at least 2, or 0 for none")
+        if self.inner_folds and self.minutes is not None:
+            raise ValueError("inner folds choose how long to train: they go without --minutes")
 
 
 @dataclass(frozen=True)
@@ -150,6 +157,8 @@ def refuse_without_effect(config: RunConfig, model: SerModel) -> None:
         without = {"fin_rate": "it has no FINs"}
     if not any(hasattr(module, "penalty") for module in model.modules()):
         without.setdefault("penalty", "it has no wavelet kernels")
+    if entry.fit is not None and config.inner_folds:
+        raise ValueError(f"--inner-folds has no effect on {config.model}: it isn't trained by gradient")
     for name in changed:
         if name == "finetuned_epochs" and recipe.finetuned_epochs == 0:
             continue  # none is what it gets without asking

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from ser_heads.evaluation.predictions import describe_parts, label_predictions, 
 from ser_heads.evaluation.scores import METRICS
 from ser_heads.experiments.assembly import Assembly
 from ser_heads.experiments.config import RunConfig
+from ser_heads.experiments.inner_folds import OutOfFold, inner_parts, train_inner_folds
 from ser_heads.models import save_model
 from ser_heads.models.spectral_svm import GridResult, SvmExamples
 from ser_heads.training.datasets import StoreDataset
@@ -43,6 +44,7 @@ class LearningOutcome:
     logits : places of the table → (n, n_classes) by the weights that are kept
     history : its rows, dataclasses of one kind; phase : whose weights the model has
     earlier : phase before it → logits of the test part; facts : what the result says of it
+    out_of_fold : what inner folds answered, in place of a validation part
     """
 
     logits: Callable[[NDArray[np.int64]], Logits]
@@ -51,15 +53,21 @@ class LearningOutcome:
     earlier: Mapping[str, Logits]
     facts: dict[str, Any]
     pictures: list[str]
+    out_of_fold: OutOfFold | None = None
 
 
 def train_in_epochs(
     assembly: Assembly, asked: Mapping[str, Any], out: Path, watch: Watch, started: float
 ) -> LearningOutcome:
-    """Both phases, from the start or from the checkpoint."""
-    trainer = trainer_of(assembly, out / CHECKPOINT, watch, started)
+    """Both phases, from the start or from the checkpoint; before them those of inner folds, if any."""
+    divided = inner_parts(assembly) if assembly.config.inner_folds else []
     start_run(out, asked)
     describe_start(assembly, watch)
+    inner = None
+    if divided:
+        inner = train_inner_folds(assembly, divided, out, watch, trainer_of)
+        assembly = replace(assembly, config=replace(assembly.config, recipe=inner.recipe))
+    trainer = trainer_of(assembly, out / CHECKPOINT, watch, started)
     state = trainer.run()
     finetuned = any(row.phase == "finetuned" for row in state.history)
     earlier = {}
@@ -74,8 +82,9 @@ def train_in_epochs(
         state.history,
         "finetuned" if finetuned else "frozen",
         earlier,
-        {**facts_of(state), "mixed_precision": trainer.mixed},
+        {**facts_of(state), **facts_of_inner(inner), "mixed_precision": trainer.mixed},
         ["learning_curves"],
+        inner,
     )
 
 
@@ -89,7 +98,7 @@ def trainer_of(assembly: Assembly, checkpoint: Path, watch: Watch, started: floa
     return Trainer(
         assembly.model,
         train,
-        validation,
+        validation if len(validation) else None,
         config.recipe,
         cache=assembly.cache,
         checkpoint=checkpoint,
@@ -111,6 +120,14 @@ def facts_of(state: TrainingState) -> dict[str, Any]:
         "validation_uar": best.validation_uar,
         "best_phase": best.phase,
     }
+
+
+def facts_of_inner(inner: OutOfFold | None) -> dict[str, Any]:
+    """What a result tells of inner folds, nothing without."""
+    if inner is None:
+        return {}
+    uars = [row["validation_uar"] for row in inner.rows]
+    return {"validation_uar": float(np.mean(uars)), "inner_folds": inner.rows}
 
 
 def calibrate(assembly: Assembly, train: StoreDataset) -> None:

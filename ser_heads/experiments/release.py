@@ -39,6 +39,7 @@ from ser_heads.evaluation.unseen import answer_rows
 from ser_heads.experiments.assembly import what_is_there
 from ser_heads.experiments.config import DEFAULT_MODEL, RunConfig, configure
 from ser_heads.experiments.folds import CrossvalOptions, cross_validate
+from ser_heads.experiments.inner_folds import recipe_of
 from ser_heads.experiments.release_card import LICENCE, release_card
 from ser_heads.model import SerModel
 from ser_heads.models import build, get_entry, save_model
@@ -127,21 +128,6 @@ def confide(model: SerModel, folds: Sequence[Mapping[str, Any]]) -> None:
     thresholds = [fold.get("abstention", {"threshold": 0.0})["threshold"] for fold in folds]
     model.temperature.fill_(float(np.exp(np.mean(np.log([fold["temperature"] for fold in folds])))))
     model.abstention.fill_(float(np.median(thresholds)))
-
-
-def recipe_of(folds: Sequence[Mapping[str, Any]], recipe: Recipe) -> Recipe:
-    """Trained as long as the folds' validation parts found best: the median of the epochs that they chose.
-
-    FINs are finetuned if more than half of the folds kept finetuned ones.
-    """
-    finetuned = [fold["best_phase"] == "finetuned" for fold in folds]
-    frozen = [min(fold["best_epoch"], recipe.frozen_epochs) for fold in folds]
-    keeps = np.mean(finetuned) > 0.5
-    return replace(
-        recipe,
-        frozen_epochs=round(float(np.median(frozen))),
-        finetuned_epochs=recipe.finetuned_epochs if keeps else 0,
-    )
 
 
 def train_on_all(config: RunConfig, recipe: Recipe, checkpoint: Path, watch: Watch) -> SerModel:

@@ -37,6 +37,7 @@ from ser_heads.evaluation.scores import METRICS
 from ser_heads.evaluation.speed import real_time_factor
 from ser_heads.experiments.assembly import Assembly, assemble, certify, what_is_there
 from ser_heads.experiments.config import RunConfig, command_of
+from ser_heads.experiments.inner_folds import checkpoint_of, join_validation
 from ser_heads.experiments.learning import (
     CHECKPOINT,
     SCORED,
@@ -68,6 +69,8 @@ def train_classifier(config: RunConfig, watch: Watch = SILENT) -> RunResult:
     out = config.out or Path("runs") / default_name(config)
     with UtteranceTable(config.store) as table:
         assembly = assemble(config, table, watch)
+        if config.inner_folds:
+            assembly = join_validation(assembly)
         asked = {**config.as_json(), "out": None, **what_is_there(config, assembly.model, table)}
         if find_run(out, asked, free=()) == "finished":
             text = f"{out} holds the result of this very run already"
@@ -105,7 +108,8 @@ def learn_and_write(
     pictures = [*draw_scores(out, scores, assembly.title), *outcome.pictures]
     write_atomically(out / "README.md", describe_run(result, pictures, command_of(assembly.config)))
     finish_run(out, result)  # last: its presence says that the run is whole
-    (out / CHECKPOINT).unlink(missing_ok=True)
+    for checkpoint in (out / CHECKPOINT, *out.glob(checkpoint_of(out, "*").name)):
+        checkpoint.unlink(missing_ok=True)
     return RunResult(out, result, summarise_run(result))
 
 
@@ -117,7 +121,9 @@ def score_parts(assembly: Assembly, outcome: LearningOutcome) -> PartScores:
     """Each part's predictions and scores; temperature and threshold are fitted on the validation part."""
     model, rows = assembly.model, assembly.table.rows
     scored = {**assembly.parts, "train": evenly(assembly.parts["train"], SCORED)}
-    logits = {part: outcome.logits(places) for part, places in scored.items()}
+    logits = {part: outcome.logits(places) for part, places in scored.items() if len(places)}
+    if (inner := outcome.out_of_fold) is not None:
+        scored["validation"], logits["validation"] = inner.places, inner.logits
     targets = assembly.dataset(scored["validation"]).targets
     if assembly.entry.fit is None:  # votes of machines are no logits
         model.temperature.fill_(fit_temperature(logits["validation"], targets))

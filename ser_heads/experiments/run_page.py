@@ -20,14 +20,7 @@ def summarise_run(result: dict[str, Any]) -> str:
 
 def describe_run(result: dict[str, Any], pictures: Sequence[str], command: str) -> str:
     """The page of a run's folder; command : the line that makes it again."""
-    if "by_feature" in result:
-        how = f"fitted in {result['seconds']:,.0f} s, {result['epochs']} machines tried"
-        chosen = f"The machine is number {result['best_epoch']} of them, chosen by UAR"
-    else:
-        how = f"trained for {result['seconds']:,.0f} s, {result['epochs']} epochs"
-        chosen = (
-            f"The weights are those of epoch {result['best_epoch']}, chosen by the UAR of {RECENT} epochs"
-        )
+    how, chosen = describe_learning(result)
     lines = [
         f"# {result['model']}, {result['fold'] or result['protocol']}, seed {result['seed']}",
         "",
@@ -42,8 +35,7 @@ def describe_run(result: dict[str, Any], pictures: Sequence[str], command: str) 
         *describe_sample(result),
         f"On one core an answer takes {result['real_time_factor']:.3g} of the time that the recording lasts.",
         "",
-        f"{chosen} on the validation part (its own {100 * result['validation_uar']:.1f} %); the test part "
-        "had no say in it.",
+        f"{chosen} on {describe_validation(result)}; the test part had no say in it.",
         "",
         *describe_abstention(result),
         f"Audit: {verdict(result['audit'])}",
@@ -56,6 +48,30 @@ def describe_run(result: dict[str, Any], pictures: Sequence[str], command: str) 
         "",
     ]
     return "\n".join(lines)
+
+
+def describe_learning(result: dict[str, Any]) -> tuple[str, str]:
+    """How long it learned, and how what is kept was chosen."""
+    if "by_feature" in result:
+        how = f"fitted in {result['seconds']:,.0f} s, {result['epochs']} machines tried"
+        return how, f"The machine is number {result['best_epoch']} of them, chosen by UAR"
+    how = f"trained for {result['seconds']:,.0f} s, {result['epochs']} epochs"
+    if "inner_folds" in result:
+        best = ", ".join(str(row["best_epoch"]) for row in result["inner_folds"])
+        n = len(result["inner_folds"])
+        return how, (
+            f"How long was chosen by {n} folds of the training speakers (best after {best} epochs), by the "
+            f"UAR of {RECENT} epochs"
+        )
+    return how, f"The weights are those of epoch {result['best_epoch']}, chosen by the UAR of {RECENT} epochs"
+
+
+def describe_validation(result: dict[str, Any]) -> str:
+    """On what was chosen, with its UAR."""
+    uar = f"{100 * result['validation_uar']:.1f} %"
+    if "inner_folds" in result:
+        return f"the speakers that each left out (mean {uar}), who then trained with the others"
+    return f"the validation part (its own {uar})"
 
 
 def describe_phases(result: dict[str, Any]) -> list[str]:
