@@ -175,7 +175,7 @@ def open_audio(path: Path, contents: Contents | None = None) -> Iterator[OpenSou
         try:
             sound: SoundFile | DecodedFile
             if contents.n_seconds is not None:
-                sound = DecodedFile(path, contents.n_seconds)
+                sound = DecodedFile(raw, contents.n_seconds)
             else:
                 sound = soundfile.SoundFile(source)
             with sound as file:

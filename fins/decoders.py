@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,17 +34,18 @@ class OpenSound(Protocol):
 class DecodedFile:
     """The first track of sound of a file, decoded as it is read.
 
+    file : open for reading; PyAV would take a name such as 10:30.m4a for an address
     n_seconds : that it lasts, as its container counts it
     Raises DecodingError for what can't be decoded.
     """
 
-    def __init__(self, path: Path, n_seconds: float) -> None:
+    def __init__(self, file: BinaryIO, n_seconds: float) -> None:
         import av
 
         self._failures: type[Exception] = av.error.FFmpegError
         self._rest: list[NDArray[np.float32]] = []
         try:
-            self._container: Any = av.open(str(path))
+            self._container: Any = av.open(file)
             if not self._container.streams.audio:
                 raise DecodingError("has no track of sound: choose another file")
             self._blocks = self._decode()

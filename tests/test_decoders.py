@@ -168,3 +168,11 @@ def test_folders_tables_and_answers_take_what_is_decoded(
         files, notes = find_files([str(tmp_path / "sad")])
         assert len(files) == n
         assert ("fin-ser[decoders]" in " ".join(notes)) != there
+
+
+def test_a_name_with_a_colon_is_a_file_and_no_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode(tmp_path / "10:30.m4a")
+    monkeypatch.chdir(tmp_path)
+    np.testing.assert_array_equal(read_audio("10:30.m4a"), read_audio(tmp_path / "10:30.m4a"))

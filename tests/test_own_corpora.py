@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -269,6 +270,24 @@ def test_a_kill_while_adding_leaves_the_old_store(tmp_path: Path, monkeypatch: p
         patched.setattr(preparation, "_make_part", killed)
         prepare(root, out, add=True)
     assert len(rows_by_id(out)) == 6 and not list(tmp_path.glob("*.parts"))
+
+
+def test_of_two_commands_at_once_none_adds_to_the_store_of_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = (record(tmp_path / name, PATHS) for name in ("one", "two"))
+    out, locked = tmp_path / "out.h5", preparation.locked
+
+    def locked_late(folder: Path) -> AbstractContextManager[None]:
+        monkeypatch.setattr(preparation, "locked", locked)
+        prepare(one, out)
+        return locked(folder)
+
+    monkeypatch.setattr(preparation, "locked", locked_late)
+    with pytest.raises(StoreError, match="made of other input"):
+        prepare(two, out)
+    with Store(out) as store:
+        assert set(store.utterances["corpus"]) == {"one"}
 
 
 def test_an_unreadable_recording_is_tried_again_when_others_are_added(tmp_path: Path) -> None:

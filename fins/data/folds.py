@@ -136,8 +136,8 @@ def fold_utterances(rows: pd.DataFrame, n_folds: int, by_speaker: bool, seed: in
     most = max(Counter(strata).values())
     if most < n_folds:
         raise ValueError(f"{n_folds} folds can't be made of {most} recordings of an emotion")
-    splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
-    groups, labels = _ranks(units), _ranks(strata)
+    splitter = StratifiedGroupKFold(n_folds)  # before 1.8 its own shuffle gives a group the labels of another
+    groups, labels = _shuffled(n_units, seed)[_ranks(units)], _ranks(strata)
     number_of = np.full(len(rows), -1)
     for number, (_, members) in enumerate(splitter.split(groups, labels, groups)):
         number_of[original[members]] = number
@@ -155,3 +155,8 @@ def _ranks(keys: Sequence[Key]) -> NDArray[np.int64]:
     """(n,) the place of each among all of them in order."""
     rank_of = {key: rank for rank, key in enumerate(by_name(keys))}
     return np.array([rank_of[key] for key in keys], dtype=np.int64)
+
+
+def _shuffled(n: int, seed: int) -> NDArray[np.int64]:
+    """(n,) a place of its own for each, drawn as scikit-learn draws it."""
+    return np.argsort(np.random.RandomState(seed).permutation(n))

@@ -84,20 +84,20 @@ def prepare_store(
     """
     identity = identity_of(utterances, root, preparation, copies)
     parts = parts_folder(out)
-    if out.exists() and (add is False or stored_identity(out) == identity):
-        yield stored_counts(out, identity)
-        shutil.rmtree(parts, ignore_errors=True)  # of a run that was killed after its last step
-        return
-    work = _Work(out, utterances, root, preparation, copies, {**attributes, "identity": json.dumps(identity)})
-    with locked(parts):
-        began = identity
-        if out.exists():
-            began += stored_identity(out)
-            new, stored = what_is_new(out, utterances, root, preparation, copies)
-            work = replace(work, utterances=new, stored=stored)
-            yield stored
-        _keep_parts_of(parts, began + repr(library_versions()))
-        yield from _make_parts(work, n_workers)
+    with locked(parts):  # what is there is looked at here: another command may just have ended
+        if out.exists() and (not add or stored_identity(out) == identity):
+            yield stored_counts(out, identity)
+        else:
+            attributes = {**attributes, "identity": json.dumps(identity)}
+            work = _Work(out, utterances, root, preparation, copies, attributes)
+            began = identity
+            if out.exists():
+                began += stored_identity(out)
+                new, stored = what_is_new(out, utterances, root, preparation, copies)
+                work = replace(work, utterances=new, stored=stored)
+                yield stored
+            _keep_parts_of(parts, began + repr(library_versions()))
+            yield from _make_parts(work, n_workers)
     shutil.rmtree(parts, ignore_errors=True)  # a second command may do so too
 
 

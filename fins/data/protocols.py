@@ -116,7 +116,8 @@ def divide_by_speaker_and_sentence(originals: pd.DataFrame, rng: Generator, divi
         emotions[corpus, text].add(emotion)
     strata: dict[Key, list[Key]] = defaultdict(list)
     for sentence, spoken in sorted(emotions.items()):
-        strata[(sentence[0], *sorted(spoken))].append(sentence)
+        stratum = (sentence[0], *sorted(spoken))
+        strata[stratum].append(sentence)
     chosen: set[Key] = set()
     for _, members in sorted(strata.items()):
         n = min(len(members) - 1, max(1, round(SENTENCES * len(members))))

@@ -45,7 +45,7 @@ def write_page(
         for name, content in read_runtime(runtime).items():
             (page / name).write_bytes(content)
         for name in OWN_FILES:
-            (page / name).write_bytes(resources.files(__package__).joinpath("page", name).read_bytes())
+            (page / name).write_bytes((resources.files(__package__) / "page" / name).read_bytes())
         (page / FACTS).write_text(json.dumps(facts_of(model, card or {}), indent=1) + "\n", encoding="utf-8")
         if folder.is_dir():
             folder.rmdir()
