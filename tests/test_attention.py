@@ -1,4 +1,4 @@
-"""Masked norms, attentions and recurrent layers against torch's own and loops over single utterances."""
+"""The masked norm and attention against torch's own and loops over single utterances."""
 
 from __future__ import annotations
 
@@ -8,15 +8,10 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from ser_heads.layers.masked import (
     AttentiveStatistics,
     MaskedBatchNorm,
-    MaskedGru,
-    MaskedInstanceNorm,
-    SpatialAttention,
-    TemporalAttention,
     mask_until,
     masked_softmax,
 )
@@ -83,23 +78,6 @@ def test_batch_norm_learns_from_two_values_or_more() -> None:
     assert MaskedBatchNorm(5)(torch.randn(1, 5, 2, 14), one).isfinite().all()
 
 
-def test_instance_norm_is_torchs_of_the_utterance_alone() -> None:
-    sequence = sequences(5).requires_grad_()
-    result = MaskedInstanceNorm()(sequence, MASK)
-    gradient = sequences(5, seed=1)
-    (result * gradient).sum().backward()
-    for utterance in (0, 2, 3):
-        end = LENGTHS[utterance]
-        alone = sequence[[utterance], :, :end].detach().requires_grad_()
-        expected = nn.InstanceNorm1d(5)(alone)
-        (expected * gradient[[utterance], :, :end]).sum().backward()
-        torch.testing.assert_close(result[[utterance], :, :end], expected)
-        torch.testing.assert_close(sequence.grad[[utterance], :, :end], alone.grad)
-        assert result[utterance, :, end:].count_nonzero() == 0
-    assert sequence.grad.isfinite().all()
-    torch.testing.assert_close(result[1], torch.zeros_like(result[1]))  # a single frame
-
-
 def test_attentive_statistics_by_a_loop() -> None:
     torch.manual_seed(0)
     pooling, sequence = AttentiveStatistics(3, 4).double(), sequences(3)
@@ -119,68 +97,9 @@ def test_attentive_statistics_by_a_loop() -> None:
             assert float(result[utterance, 3 + channel]) == pytest.approx(max(1e-3, math.sqrt(variance)))
 
 
-def test_spatial_attention_by_a_loop() -> None:
-    torch.manual_seed(0)
-    attention, sequence = SpatialAttention(3, 5).double(), sequences(3)
-    result = attention(sequence, MASK)
-    kernel, v = attention.local.weight, attention.score.weight[0, :, 0]
-    for utterance, length in enumerate(LENGTHS):
-        steps = [sequence[utterance, :, t] for t in range(length)]
-        overall = attention.overall.weight @ (sum(steps) / length) + attention.overall.bias
-        exponentials = []
-        for t in range(length):
-            local = torch.zeros(3, dtype=torch.float64)
-            for tap in range(5):
-                if 0 <= t + tap - 2 < length:
-                    local = local + kernel[:, :, tap] @ steps[t + tap - 2]
-            exponentials.append(torch.exp(v @ torch.tanh(local + overall)))
-        glance = sum(e * step for e, step in zip(exponentials, steps, strict=True)) / sum(exponentials)
-        for t in range(length):
-            torch.testing.assert_close(result[utterance, :, t], steps[t] + glance)
-        assert result[utterance, :, length:].count_nonzero() == 0
-    with pytest.raises(ValueError, match="odd size"):
-        SpatialAttention(3, 4)
-
-
-def test_temporal_attention_by_a_loop() -> None:
-    torch.manual_seed(0)
-    attention, sequence = TemporalAttention(3, 2).double(), sequences(3) / 4
-    result = attention(sequence, MASK)
-    for utterance, length in enumerate(LENGTHS):
-        steps = [sequence[utterance, :, t] for t in range(length)]
-        exponentials = [torch.exp((attention.score.weight @ step) @ steps[-1]) for step in steps]
-        context = sum(e * step for e, step in zip(exponentials, steps, strict=True)) / sum(exponentials)
-        both = torch.cat([context, steps[-1]])
-        expected = torch.tanh(attention.combine.weight @ both + attention.combine.bias)
-        torch.testing.assert_close(result[utterance], expected)
-
-
-def test_the_recurrent_layers_are_torchs_of_packed_sequences() -> None:
-    torch.manual_seed(0)
-    ours = MaskedGru(3, 4, n_layers=2, dropout=0.5).double().eval()
-    torchs = nn.GRU(3, 4, 2, batch_first=True, bidirectional=True).double()
-    with torch.no_grad():
-        for layer, directions in enumerate(zip(ours.forwards, ours.backwards, strict=True)):
-            for recurrent, suffix in zip(directions, ("", "_reverse"), strict=True):
-                for name, value in recurrent.named_parameters():
-                    getattr(torchs, name.replace("l0", f"l{layer}") + suffix).copy_(value)
-    sequence = sequences(3)
-    packed = pack_padded_sequence(sequence.transpose(1, 2), LENGTHS, batch_first=True, enforce_sorted=False)
-    expected, _ = pad_packed_sequence(torchs(packed)[0], batch_first=True)
-    torch.testing.assert_close(ours(sequence, LENGTHS), expected.transpose(1, 2))
-    ours.train()
-    torch.manual_seed(1)
-    first, second = ours(sequence, LENGTHS), ours(sequence, LENGTHS)
-    assert not torch.allclose(first, second)  # dropout between the layers
-
-
 BLOCKS: dict[str, Callable[[], nn.Module]] = {
     "batch norm": lambda: MaskedBatchNorm(6).eval(),
-    "instance norm": MaskedInstanceNorm,
     "statistics": lambda: AttentiveStatistics(6, 4),
-    "spatial": lambda: SpatialAttention(6),
-    "recurrent": lambda: MaskedGru(6, 4),
-    "temporal": lambda: TemporalAttention(6, 4),
 }
 
 
@@ -188,7 +107,7 @@ BLOCKS: dict[str, Callable[[], nn.Module]] = {
 def test_padding_changes_nothing(name: str) -> None:
     torch.manual_seed(0)
     layer, sequence = BLOCKS[name](), sequences(6, dtype=torch.float32)
-    shown = LENGTHS if name == "recurrent" else MASK
+    shown = MASK
     together = layer(sequence, shown)
     for utterance, length in enumerate(LENGTHS):
         alone = layer(sequence[[utterance], :, :length], shown[[utterance]][..., :length])
@@ -206,7 +125,7 @@ def test_gradients_are_finite_and_no_parameter_is_idle(name: str, constant: floa
     if constant is not None:
         sequence = torch.full_like(sequence, constant)
     sequence.requires_grad_()
-    result = layer(sequence, LENGTHS if name == "recurrent" else MASK)
+    result = layer(sequence, MASK)
     (result * torch.randn_like(result)).sum().backward()
     for parameter in [sequence, *layer.parameters()]:
         assert parameter.grad is not None and parameter.grad.isfinite().all()

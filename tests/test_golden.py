@@ -248,7 +248,7 @@ def old_name(model: str, name: str) -> str:
 def fill(name: str, shape: tuple[int, ...], model: str = "") -> NDArray[np.float32]:
     """Numbers that depend on the old name and the shape, of a size that suits the kind of the tensor."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))
-    kind = name.rsplit(".", 1)[-1]
+    kind = next(part for part in reversed(name.split(".")) if not part.isdigit())
     known = STATISTICS.get(model, {}).get(name)
     if known is not None and known[0] > 0:  # over orders of magnitude
         values = np.exp(rng.uniform(*np.log(known), shape))
@@ -262,7 +262,7 @@ def fill(name: str, shape: tuple[int, ...], model: str = "") -> NDArray[np.float
         values = rng.uniform(0.5, 1.5, shape)
     elif kind == "running_mean" or "bias" in kind:
         values = 0.1 * rng.standard_normal(shape)
-    elif kind == "kernels":
+    elif kind == "kernels" or kind.endswith("_weights"):
         values = rng.standard_normal(shape) / np.sqrt(shape[-1])
     elif "weight" in kind:
         values = rng.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import librosa
 import numpy as np
@@ -18,9 +19,14 @@ from data_manifests.labels import EMOTIONS
 from fins.audio import cut_windows
 from fins.features import compute_features
 from fins.networks import count_parameters
+from ser_heads.frontends import FrameBatch
 from ser_heads.frontends.log_mel import LogMel
 from ser_heads.frontends.samples import Resampled
+from ser_heads.layers import published_bands
+from ser_heads.layers.masked import mask_until
+from ser_heads.layers.packed_gru import PackedGru
 from ser_heads.layers.placed import Placed
+from ser_heads.layers.published_bands import Filters
 from ser_heads.layers.wavelet_packet import Sharing
 from ser_heads.models import MODELS, create
 from ser_heads.models.cnn_lstm import CNN_LSTM_1D, CNN_LSTM_2D, CnnLstm, Domain, EndToEnd
@@ -43,37 +49,132 @@ def trained(model: nn.Module) -> nn.Module:
     return model.eval()
 
 
-@pytest.mark.parametrize("share_bands", [True, False])
-@pytest.mark.parametrize("sharing", ["tree", "level", "node"])
-def test_the_wavelet_packet_net_is_what_its_nodes_and_bands_are_one_by_one(
-    sharing: Sharing, share_bands: bool
-) -> None:
+def small_net(n_classes: int = 8, **options: Any) -> WaveletPacketNet:
+    """With few channels, and weights that aren't at their start."""
     torch.manual_seed(0)
-    net = WaveletPacketNet(5, "db4", 3, sharing, share_bands, (4, 6), n_hidden=7, n_layers=2).eval()
+    net = WaveletPacketNet(n_classes, WaveletPacketNetOptions(**options), channels=(4, 6))
     with torch.no_grad():
         net.packet.kernels += 0.05 * torch.randn_like(net.packet.kernels)
+        for parameter in net.packet.threshold.parameters():
+            parameter *= torch.empty_like(parameter).uniform_(0.7, 1.3)
         net.band_weights.normal_()
-    samples = torch.from_numpy(np.stack([make_signal(seed, 6_500) for seed in range(3)])) / 0.3
-    with torch.no_grad():
-        torch.testing.assert_close(
-            net(frames_of(samples[..., None])), NodeByNode(net).eval()(samples), **EXACT
-        )
+    return net.eval()
+
+
+@pytest.mark.parametrize("share_bands", [True, False])
+@pytest.mark.parametrize(
+    ("sharing", "conjugate"), [("tree", True), ("level", True), ("node", True), ("node", False)]
+)
+def test_the_wavelet_packet_net_is_what_its_nodes_and_bands_are_one_by_one(
+    sharing: Sharing, conjugate: bool, share_bands: bool
+) -> None:
+    net = small_net(
+        5,
+        wavelet="db4",
+        depth=3,
+        sharing=sharing,
+        conjugate=conjugate,
+        share_bands=share_bands,
+        n_hidden=7,
+        n_layers=2,
+    )
+    signals = [
+        make_signal(seed, n) / 0.3 for seed, n in enumerate((6_500, 4_000, 5_500, 6_500, 2_100, 4_100))
+    ]
+    samples = torch.zeros(len(signals), 6_500)
+    for row, signal in zip(samples, signals, strict=True):
+        row[: len(signal)] = torch.from_numpy(signal)
+    batch = FrameBatch(samples[..., None], torch.tensor([len(signal) for signal in signals]))
+    peer = NodeByNode(net).eval()
+    result = net(batch)
+    expected = torch.cat([peer(torch.from_numpy(signal)[None]) for signal in signals])
+    torch.testing.assert_close(result, expected, **EXACT)
+    towards = torch.randn_like(result)
+    ours = torch.autograd.grad((result * towards).sum(), list(net.parameters()))
+    gradients = gradients_of(peer, (expected * towards).sum())
+    for (name, _), one in zip(net.named_parameters(), ours, strict=True):
+        np.testing.assert_allclose(one, gradients[name], atol=1e-4, rtol=1e-3, err_msg=name)
+
+
+def gradients_of(peer: NodeByNode, loss: Tensor) -> dict[str, Tensor]:
+    """By the names of the network whose weights it has; those of its recurrent layers are PyTorch's."""
+    loss.backward()
+    gradients = {name: value.grad for name, value in peer.net.named_parameters()}
+    names = {"weight_ih": "input_weights", "weight_hh": "hidden_weights"}
+    names |= {"bias_ih": "input_biases", "bias_hh": "hidden_biases"}
+    for theirs, ours in names.items():
+        for layer in range(peer.recurrent[0].num_layers):
+            ways = [
+                torch.stack([getattr(gru, f"{theirs}_l{layer}{way}").grad for gru in peer.recurrent])
+                for way in ("", "_reverse")
+            ]
+            gradients[f"networks.recurrent.{ours}.{layer}"] = torch.stack(ways)
+    return gradients
+
+
+@pytest.mark.parametrize("n_networks", [1, 3])
+def test_recurrent_layers_in_blocks_are_those_one_by_one(n_networks: int) -> None:
+    torch.manual_seed(0)
+    layers, lengths = PackedGru(n_networks, 5, 4, 3), torch.tensor([9, 6, 6, 1])
+    sequence = torch.randn(n_networks, 22, 5, requires_grad=True)
+    results = [layers(sequence, lengths), layers.in_blocks(sequence, lengths)]
+    torch.testing.assert_close(*results, **EXACT)
+    towards = torch.randn_like(results[0])
+    wanted = [sequence, *layers.parameters()]
+    for one, other in zip(*(torch.autograd.grad((r * towards).sum(), wanted) for r in results), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+def test_networks_all_at_once_are_those_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = small_net(depth=2, n_hidden=6, n_layers=1)
+    steps, filters = torch.randn(4, 3, 20, 6), net.networks.filters()
+    for weights, taps, how in (
+        (filters.third, 7, {"padding": 3}),
+        (torch.randn(4, 5, 6, 5), 5, {"stride": 2}),
+    ):
+        together = published_bands._convolve(steps, weights, taps, **how)
+        for network in range(4):
+            alone = functional.conv1d(steps[network].transpose(1, 2), weights[network], **how)
+            torch.testing.assert_close(together[network], alone.transpose(1, 2), **EXACT)
+    rows = torch.randn(4, 3, 150)
+    lengths = [150, 120, 100]
+    rows *= mask_until(torch.tensor(lengths), 150)
+    at_once = net.networks.over_rows(rows, lengths, filters, 3)
+    for network in range(4):
+        own = Filters(*(weights[[network]] for weights in filters))
+        alone = net.networks.over_rows(rows[[network]], lengths, own, 1)
+        torch.testing.assert_close(at_once[[network]], alone, **EXACT)
+
+
+def test_what_is_fixed_isnt_learned() -> None:
+    net = small_net(depth=2, n_hidden=6, learn_kernels=False, learn_thresholds=False)
+    fixed = {name for name, value in net.named_parameters() if not value.requires_grad}
+    assert fixed == {
+        "packet.kernels",
+        *(f"packet.threshold.{name}" for name in ("above", "below", "steepness")),
+    }
+    options = WaveletPacketNetOptions(depth=2, threshold=0.7, steepness=12.0)
+    packet = WaveletPacketNet(8, options).packet
+    assert packet.threshold.above.tolist() == packet.threshold.below.tolist() == [pytest.approx(0.7)] * 3
+    assert packet.threshold.steepness.tolist() == [12.0] * 3
+    assert WaveletPacketNet(
+        8, WaveletPacketNetOptions(sharing="node", conjugate=False)
+    ).packet.kernels.shape == (31, 2, 20)
 
 
 def test_what_is_too_short_for_a_coefficient_ends_in_zeros() -> None:
-    torch.manual_seed(0)
-    model = create("wavelet_packet_net", EMOTIONS, depth=10, share_bands=True).eval()
-    model.head = net = WaveletPacketNet(8, depth=10, channels=(2, 3), n_hidden=6, n_layers=1).eval()
+    model = create("wavelet_packet_net", EMOTIONS, depth=7, share_bands=True).eval()
+    model.head = net = small_net(depth=7, share_bands=True, n_hidden=6, n_layers=1)
     model.norm.mean.fill_(0.1)  # zeros are put in after the mean is taken away
     signal = make_signal(0, 8_000)
     samples = torch.from_numpy(resample(signal))[None]
-    least = net.packet.least_samples()
+    least = 2**7 + (2**7 - 1) * 18 + 50 * 2**7  # for 51 coefficients by kernels of 20 taps
     frames = model.norm(model.frontend(*side_by_side(signal, make_signal(1, 9_000))))
     with torch.no_grad():
         coefficients, counts = net.decompose(frames.values[:1, :, 0], frames.lengths[:1])
         longer = functional.pad(samples - 0.1, (0, least - samples.shape[1]))
         torch.testing.assert_close(coefficients, net.packet(longer), **EXACT)
-        assert counts.tolist() == [1] and model(*side_by_side(signal)).isfinite().all()
+        assert counts.tolist() == [51] and model(*side_by_side(signal)).isfinite().all()
 
 
 def resample(signal: np.ndarray) -> np.ndarray:
@@ -228,12 +329,16 @@ def test_parameters_by_the_publications_layers() -> None:
     chain = 64 * 64 + 64 * 128 + 128 * 128
     assert count_parameters(CnnLstm("time", 8)) == 3 * (64 + chain) + norms + lstm
     assert count_parameters(CnnLstm("frequency", 8)) == 9 * (64 + chain) + norms + lstm
-    bands = 7 * 128 + 5 * 128 * 256 + (7 * 256 * 256 + 256 * 256 + 256 + 256)
+    bands = 7 * 128 + 5 * 128 * 256 + (7 * 256 * 256 + 256)
     recurrent = sum(2 * 3 * 32 * (n_inputs + 32 + 2) for n_inputs in (256, 64, 64))
-    temporal = 64 * 64 + 128 * 32 + 32
-    assert (
-        count_parameters(WaveletPacketNet(8)) == 20 + 3 * 31 + bands + recurrent + temporal + 32 + 32 * 8 * 5
-    )
+    temporal = 64 * 64 + 128 * 64
+    rest = 20 + 3 * 31 + 32 + 32 * 8 * 5
+    shared = WaveletPacketNet(8, WaveletPacketNetOptions(share_bands=True))
+    assert count_parameters(shared) == bands + recurrent + temporal + rest
+    n_parameters = count_parameters(WaveletPacketNet(8, WaveletPacketNetOptions()))
+    assert n_parameters == 32 * (bands + recurrent + temporal) + rest == 23_340_433
+    biases = 128 + 256 + 256  # of the published 23.4 million, which the norms subtract
+    assert round((n_parameters + 32 * biases) / 1e6, 1) == 23.4
 
 
 def test_rows_are_placed_in_the_middle_and_anywhere_in_training() -> None:
@@ -300,7 +405,7 @@ def test_one_form_follows_the_other_in_a_sequence() -> None:
 
 
 def test_packets_are_taken_apart_in_all_digits_in_mixed_precision() -> None:
-    net = WaveletPacketNet(8, depth=3, channels=(4, 6), n_hidden=6, n_layers=1).eval()
+    net = small_net(depth=3, n_hidden=6, n_layers=1)
     samples = torch.from_numpy(make_signal(0, 14_500))[None]
     with torch.no_grad():
         expected = net.packet(samples)
@@ -325,7 +430,7 @@ def test_wavelet_packets_that_cant_be(options: dict, message: str) -> None:
 @pytest.mark.parametrize(
     ("name", "rest"),
     [
-        ("wavelet_packet_net", "its own are wavelet, depth, sharing, share_bands"),
+        ("wavelet_packet_net", "its own are wavelet, depth, sharing, conjugate, learn_kernels, threshold"),
         ("cnn_lstm_1d", "it has none"),
     ],
 )

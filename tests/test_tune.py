@@ -196,7 +196,7 @@ def test_without_ray_the_extra_is_named(
     "config",
     [
         configure("fin", store=(Path("a b.h5"), Path("c.h5")), learning_rate=1.23e-4, fold="ravdess:1"),
-        configure("wavelet_packet_net", share_bands=False, depth=7, sharing="node", seed=3),
+        configure("wavelet_packet_net", share_bands=True, conjugate=False, depth=7, sharing="node", seed=3),
         configure("feature_cnn", fins=("rms", "zcr"), emotions=("angry", "sad"), optimizer="adamw"),
         with_options(configure("fin"), {"augmentation.mixup": 0.0, "augmentation.noise": (-40.0, -1e-5)}),
         configure("fin", finetuned_epochs=0, frozen_epochs=7, protocol="corpus", test_corpus=("esd",)),
