@@ -192,10 +192,10 @@ def changes(folder: Path) -> list[str]:
 def paths_told(folder: Path) -> list[str]:
     """Paths of a machine in the files of an entry."""
     texts = {name: (folder / name).read_text(encoding="utf-8") for name in FILES}
-    told = {name: MACHINE_PATH.search(text) for name, text in texts.items()}
+    matches = {name: MACHINE_PATH.search(text) for name, text in texts.items()}
     return [
         f"{folder / name} holds the path {path[0].strip()}: an entry tells names alone"
-        for name, path in told.items()
+        for name, path in matches.items()
         if path
     ]
 
