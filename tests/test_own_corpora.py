@@ -227,7 +227,16 @@ def test_what_is_gone_stays_in_the_store_and_is_named(tmp_path: Path) -> None:
     assert f"    {PATHS[0][:-4]}" in lines and len(rows_by_id(out)) == 6
 
 
-@pytest.mark.parametrize("change", ["other bytes", "has the speaker", "was s0/angry/0.wav", "another --clip"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "other bytes",
+        "has the speaker",
+        "was s0/angry/0.wav",
+        "s0/happy/1.wav is s0/angry/0.wav there",
+        "another --clip",
+    ],
+)
 def test_what_changed_is_not_added_to(tmp_path: Path, change: str) -> None:
     root, out = record(tmp_path / "mine", PATHS[:4]), tmp_path / "mine.h5"
     prepare(root, out)
@@ -238,6 +247,8 @@ def test_what_changed_is_not_added_to(tmp_path: Path, change: str) -> None:
         soundfile.write(root / PATHS[0], make_signal(99, 4_000), SAMPLE_RATE)
     elif change == "another --clip":
         options["clip"] = "0:0.1"
+    elif change.endswith("there"):
+        (root / PATHS[0]).rename(root / "s0/happy/1.wav")
     elif change.startswith("was"):
         soundfile.write(root / "s0/angry/0.flac", make_signal(0, 4_000), SAMPLE_RATE)
         (root / PATHS[0]).unlink()

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import librosa
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from conftest import make_signal
@@ -23,7 +22,7 @@ from data_manifests.labels import EMOTIONS
 from fins.audio import SAMPLE_RATE
 from fins.networks import count_parameters
 from ser_heads.frontends import FrameBatch
-from ser_heads.frontends.image import ImageFrontEnd, draw, write_images
+from ser_heads.frontends.image import ImageFrontEnd, draw
 from ser_heads.frontends.samples import FirstSamples
 from ser_heads.frontends.spectral import BANDS, FEATURES, SpectralFrontEnd, spectral_features
 from ser_heads.layers.standardise import Standardise
@@ -389,39 +388,6 @@ def test_an_image_comes_as_the_published_transform_has_it() -> None:
     small = np.asarray(Image.fromarray(draw(signal)).resize((50, 150), Image.Resampling.BILINEAR), np.float64)
     (values,) = ImageFrontEnd()(*side_by_side(signal)).values
     np.testing.assert_allclose(values, ((small / 255 - 0.5) / 0.5).T, atol=1e-6)
-
-
-class Recordings:
-    """A table of some utterances."""
-
-    def __init__(self, **columns: list[str]) -> None:
-        self.rows = pd.DataFrame(columns)
-
-    def signal(self, utterance: int) -> np.ndarray:
-        return make_signal(utterance, 5_000)
-
-
-def test_images_lie_in_folders_of_labels(tmp_path: Path) -> None:
-    table = Recordings(id=["one", "two", "three"], corpus=["made"] * 3, emotion=["sad", "angry", "sad"])
-    paths = write_images(table, tmp_path)
-    assert [path.relative_to(tmp_path).as_posix() for path in paths] == [
-        "sad/one.png",
-        "angry/two.png",
-        "sad/three.png",
-    ]
-    for row, path in enumerate(paths):
-        with Image.open(path) as image:
-            assert image.mode == "L"
-            np.testing.assert_array_equal(np.asarray(image), draw(table.signal(row)))
-
-
-def test_images_of_names_that_are_no_file_names_and_of_several_corpora(tmp_path: Path) -> None:
-    names = ["a/b", "a%2Fb", "..", 'c:"d"', "é", "x"] * 2
-    table = Recordings(id=names, corpus=["made"] * 6 + ["other"] * 6, emotion=["sad"] * 12)
-    paths = write_images(table, tmp_path)
-    assert set(paths) == set(tmp_path.glob("sad/*.png")) and len(set(paths)) == 12
-    for row, path in enumerate(paths):
-        np.testing.assert_array_equal(np.asarray(Image.open(path)), draw(table.signal(row)))
 
 
 def test_scales_are_those_of_all_frames_and_of_none_beyond_an_end() -> None:

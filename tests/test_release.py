@@ -90,6 +90,12 @@ def test_folds_then_all_speakers(
     assert release(options) == weights and weights.read_bytes() == before  # from the checkpoint: the same
 
 
+@pytest.mark.parametrize("stores", [("a/tess.h5", "b/tess.h5"), ("folds.h5",)])
+def test_answers_about_two_corpora_need_two_folders(stores: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="need a folder of that name: rename the store"):
+        ReleaseOptions(Path("ravdess.h5"), tuple(map(Path, stores)))
+
+
 def test_the_length_is_what_the_folds_chose() -> None:
     recipe = MODELS["fin"].recipe
     folds = [{"best_epoch": epoch, "best_phase": "frozen"} for epoch in (60, 41, 58, 44, 60, 50)]

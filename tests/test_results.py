@@ -171,6 +171,19 @@ def name_a_path(folder: Path) -> None:
     signed_again(folder)
 
 
+def sign_nothing(folder: Path) -> None:
+    flip_one_answer(folder)
+    write_json(folder / "digests.json", {"sha256": {}})
+
+
+def write_otherwise(name: str, content: bytes) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        (folder / name).write_bytes(content)
+        signed_again(folder)
+
+    return change
+
+
 def put_sound_beside(folder: Path) -> None:
     (folder / "clip.wav").write_bytes(b"RIFF")
 
@@ -191,6 +204,13 @@ def break_the_promise(folder: Path) -> None:
         (train_on_a_test_speaker, "the certificate of fold-1 isn't what its split gives"),
         (break_the_promise, "says that its protocol is broken"),
         (name_a_path, "holds the path .*/home/me/ravdess.h5"),
+        (sign_nothing, "digests.json leaves predictions.csv out"),
+        (write_otherwise("predictions.csv", b"\xff"), "isn't what add writes"),
+        (write_otherwise("split.csv", b"utterance,speaker,emotion,sha256,part\n"), "add the run again"),
+        (
+            write_otherwise("certificate.json", json.dumps({f"fold-{n}": [] for n in range(1, 7)}).encode()),
+            "isn't what add writes",
+        ),
         (put_sound_beside, "holds clip.wav, which is no part of an entry"),
         *((lambda folder, name=name: (folder / name).unlink(), f"lacks {name}") for name in FILES),
     ],

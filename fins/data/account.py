@@ -97,8 +97,8 @@ def what_is_new(
 ) -> tuple[list[Utterance], PreparationCounts]:
     """Utterances that a store lacks, and the counts of what it holds.
 
-    Raises StoreError if it was made by another preparation, or if a recording that it holds has other labels
-    or other bytes by now. What it holds and the corpus lacks is kept, and named in the counts.
+    Raises StoreError if it was made by another preparation, or if a recording that it holds has other labels,
+    other bytes or another name by now. What it holds and the corpus lacks is kept, and named in the counts.
     """
     with Store(out) as store:
         if json.loads(store.text("preparation", "null")) != json.loads(json.dumps(asdict(preparation))):
@@ -116,16 +116,22 @@ def what_is_new(
                 row = {name: str(store.utterances[name][held[utterance.id]]) for name in (*SAME, *BYTES)}
                 if change := _change(utterance, row, copies.get(utterance.id, ()), root, digest):
                     changes.append(f"{utterance.path} {change}")
+        gone = sorted(set(held) - {utterance.id for utterance in utterances})
+        new = [one for one in utterances if one.id not in held]
+        path_of = {
+            store.utterances["sha256"][held[name]]: store.utterances["path"][held[name]] for name in gone
+        }
+        for utterance in new if gone else ():  # else it would be there twice, with two labels perhaps
+            if path := path_of.get(_bits(utterance.path, root, digest)):
+                changes.append(f"{utterance.path} is {path} there")
         n_stored = store.n_utterances
     if changes:
         raise StoreError(
             f"{out}: {len(changes)} recordings aren't those that it holds ({shorten(changes, 3)}); --add "
             "takes up new ones alone, so delete it or choose another --out"
         )
-    gone = sorted(set(held) - {utterance.id for utterance in utterances})
     # those that couldn't be read are tried again
-    stored = replace(counts, unreadable=[], n_before=n_stored, gone=gone)
-    return [one for one in utterances if one.id not in held], stored
+    return new, replace(counts, unreadable=[], n_before=n_stored, gone=gone)
 
 
 def _change(
@@ -141,11 +147,17 @@ def _change(
             return f"has the {name} {getattr(utterance, name) or 'empty'}, and {row[name] or 'empty'} there"
     if row["path"] not in (utterance.path, *copies):
         return f"was {row['path']}"
-    file, segment = split_segment(row["path"])
+    bits = _bits(row["path"], root, digest)
+    if not bits:
+        return "can't be read"
+    return "" if bits == row["sha256"] else "has other bytes"
+
+
+def _bits(path: str, root: Path, digest: Callable[[Path], str]) -> str:
+    """The checksum that a store has of a file or of a stretch of it; empty where it can't be read."""
+    file, segment = split_segment(path)
     try:
         bits = digest(root / file)
-    except OSError as error:
-        return f"can't be read ({error.strerror})"
-    if segment:
-        bits = hashlib.sha256(f"{bits} {segment}".encode()).hexdigest()
-    return "" if bits == row["sha256"] else "has other bytes"
+    except OSError:
+        return ""
+    return hashlib.sha256(f"{bits} {segment}".encode()).hexdigest() if segment else bits

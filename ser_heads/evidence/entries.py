@@ -13,7 +13,7 @@ import pandas as pd
 
 from fins.data.audit import audit, certificate
 from fins.data.splits import PARTS, SPLIT, SPLIT_COLUMNS, UNUSED
-from fins.digests import DIGESTS, changed_files, digests_of
+from fins.digests import DIGESTS, changed_files, digests_of, read_digests
 from fins.disk import replacing
 from fins.runs import CONFIG, read_config, read_json, write_json
 from fins.tables import read_table, write_table
@@ -163,18 +163,41 @@ def faults_of(folder: Path) -> list[str]:
     faults += [
         f"{folder} holds {name}, which is no part of an entry: delete it" for name in sorted(there - {*FILES})
     ]
-    if faults:
-        return faults
-    faults = [f"{folder / fault}: bring it back, or add the run again" for fault in changed_files(folder)]
-    for name in FILES:
-        path = MACHINE_PATH.search((folder / name).read_text(encoding="utf-8"))
-        if path:
-            faults.append(f"{folder / name} holds the path {path[0].strip()}: an entry tells names alone")
     try:
-        entry = read_entry(folder)
+        return (
+            faults
+            or changes(folder)
+            or paths_told(folder)
+            or [f"{folder}: {fault}" for fault in disagreements(read_entry(folder))]
+        )
+    except (LookupError, TypeError, UnicodeError):
+        return [f"{folder} isn't what add writes: add the run again"]
     except ValueError as error:
-        return [*faults, str(error)]
-    return [*faults, *(f"{folder}: {fault}" for fault in disagreements(entry))]
+        return [str(error)]
+
+
+def changes(folder: Path) -> list[str]:
+    """What differs from the digests of an entry, and what these leave out."""
+    signed = read_digests(folder)
+    return [
+        *(f"{folder / fault}: bring it back, or add the run again" for fault in changed_files(folder)),
+        *(
+            f"{folder / DIGESTS} leaves {name} out: add the run again"
+            for name in FILES[:-1]
+            if name not in signed
+        ),
+    ]
+
+
+def paths_told(folder: Path) -> list[str]:
+    """Paths of a machine in the files of an entry."""
+    texts = {name: (folder / name).read_text(encoding="utf-8") for name in FILES}
+    matches = {name: MACHINE_PATH.search(text) for name, text in texts.items()}
+    return [
+        f"{folder / name} holds the path {path[0].strip()}: an entry tells names alone"
+        for name, path in matches.items()
+        if path
+    ]
 
 
 def disagreements(entry: Entry) -> list[str]:

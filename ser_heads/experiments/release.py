@@ -48,6 +48,7 @@ from ser_heads.training.datasets import StoreDataset
 from ser_heads.training.fitting import fit
 from ser_heads.training.recipe import Recipe
 
+FOLDS = "folds"  # folder of the cross-validation, beside one for each unmet corpus
 WEIGHTS = Path(__file__).parents[1] / "models" / "weights"
 KEPT = (
     "uar",
@@ -83,15 +84,23 @@ class ReleaseOptions:
     out: Path = WEIGHTS
     """Folder of the weights: the package's own."""
 
+    def __post_init__(self) -> None:
+        names = [FOLDS, *(path.stem for path in self.unseen)]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(
+                    f"--unseen: answers about {name}.h5 need a folder of that name: rename the store"
+                )
+
 
 def release(options: ReleaseOptions, watch: Watch = SILENT) -> Path:
     """Folds, length, training, judgement, card; returns the weights file.
 
     Raises ValueError, in one sentence, for a store that isn't RAVDESS's and for folds that failed.
     """
-    config = configure(options.model, store=(options.store,), seed=options.seed, out=options.runs / "folds")
+    config = configure(options.model, store=(options.store,), seed=options.seed, out=options.runs / FOLDS)
     cross_validate(config, CrossvalOptions(folds="published"), watch)
-    folds = [read_json(options.runs / "folds" / f"fold-{number}" / "result.json") for number in range(1, 7)]
+    folds = [read_json(options.runs / FOLDS / f"fold-{number}" / "result.json") for number in range(1, 7)]
     assert config.recipe is not None
     recipe = recipe_of(folds, config.recipe)
     model = train_on_all(config, recipe, options.runs / "checkpoint.safetensors", watch)
@@ -100,7 +109,7 @@ def release(options: ReleaseOptions, watch: Watch = SILENT) -> Path:
     unseen = {
         path.stem: judge(model, trained, path, options.runs / path.stem, watch) for path in options.unseen
     }
-    together = read_predictions(options.runs / "folds")
+    together = read_predictions(options.runs / FOLDS)
     result = {
         "model": options.model,
         "parameters": model.n_parameters(),

@@ -8,7 +8,6 @@ from typing import Any
 from fins.documents import table_of_rows
 
 LICENCE = "CC BY-NC-SA 4.0"
-TESTED = ("tested on", "utterances", "speakers", "UAR %", "95 % interval", "ECE")
 FEW_SPEAKERS = 2  # of whom an interval says nothing
 USES = (
     "Research on speech emotion, as a baseline, and as a start for one's own recordings and words.",

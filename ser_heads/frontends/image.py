@@ -1,4 +1,4 @@
-"""Pictures of mel spectrograms, and those of a whole store as files.
+"""Pictures of mel spectrograms, as a network takes them.
 
 The mel spectrogram of the magnitude → ln(x + 1e-9) → 0 to 255 from its smallest to its largest value → an
 image of 8-bit grey → 150 rows of frequency, the lowest on top, and 50 columns of time, however long the
@@ -8,20 +8,14 @@ published description names the size of the image alone.
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fins.audio import SAMPLE_RATE, Signal
 from ser_heads.frontends.by_recording import ByRecording
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
@@ -77,40 +71,3 @@ def mel_filters() -> Floats:
     import librosa
 
     return librosa.filters.mel(sr=SAMPLE_RATE, n_fft=N_FFT, n_mels=N_MELS)
-
-
-class Recordings(Protocol):
-    """What `write_images` asks of a table of utterances.
-
-    rows : columns id, corpus, emotion, one row an utterance
-    """
-
-    @property
-    def rows(self) -> DataFrame: ...
-
-    def signal(self, utterance: int) -> Signal:
-        """(n_samples,) float32 at 22,050 Hz."""
-
-
-def write_images(table: Recordings, folder: Path) -> list[Path]:
-    """Draw every utterance, before it is made smaller, as folder/<emotion>/<utterance>.png for other tools.
-
-    returns : the path of each utterance's image, in their order. What a file's name can't have is written as
-    %XX; where there are several corpora, they are in the names too.
-    """
-    from PIL import Image
-
-    rows = table.rows
-    names = rows["id"] if rows["corpus"].nunique() == 1 else rows["corpus"] + "/" + rows["id"]
-    paths = []
-    for utterance, (emotion, name) in enumerate(zip(rows["emotion"], names, strict=True)):
-        path = folder / as_file_name(emotion) / f"{as_file_name(name)}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(draw(table.signal(utterance))).save(path)
-        paths.append(path)
-    return paths
-
-
-def as_file_name(name: str) -> str:
-    """Without what no file's name can have; the sign that stands for it is written in the same way."""
-    return re.sub(r'[%/\\:*?"<>|\x00-\x1f]', lambda sign: f"%{ord(sign[0]):02X}", name)

@@ -169,7 +169,10 @@ def check_packet(
     if wavelet not in pywt.wavelist(kind="discrete"):
         raise ValueError(f"PyWavelets knows no discrete wavelet {wavelet!r}: see pywt.wavelist()")
     if conjugate and not pywt.Wavelet(wavelet).orthogonal:
-        raise ValueError(f"the wavelet {wavelet} isn't orthogonal: its kernels need conjugate=False")
+        raise ValueError(
+            f"the wavelet {wavelet} isn't orthogonal: choose one that is, such as sym10, or --no-conjugate, "
+            "where the model has it"
+        )
 
 
 def halve(nodes: Tensor, pairs: Tensor) -> Tensor:

@@ -135,15 +135,14 @@ class Trainer:
         recipe, state = self.recipe, self.state
         state.phase, state.epoch, state.since_best, state.stopped = phase, 0, 0, ""
         state.phase_seconds = 0.0
-        pretrained = list(self.model.frontend.pretrained())
         self._freeze(phase == "frozen")
-        own = {id(parameter) for parameter in pretrained}
-        kernels = list(self.model.frontend.kernels())
-        fins = [parameter for parameter in pretrained if id(parameter) not in set(map(id, kernels))]
-        others = [parameter for parameter in self.model.parameters() if id(parameter) not in own]
+        frontend = self.model.frontend
+        pretrained, kernels = (dict.fromkeys(those) for those in (frontend.pretrained(), frontend.kernels()))
+        fins = [parameter for parameter in pretrained if parameter not in kernels]
+        others = [parameter for parameter in self.model.parameters() if parameter not in pretrained]
         rate = recipe.learning_rate if phase == "frozen" else recipe.finetuning_rate
         groups: list[dict[str, Any]] = [{"params": others, "peak": rate, "weight_decay": recipe.weight_decay}]
-        own_rates = ((fins, recipe.fin_rate), (kernels, min(recipe.finetuning_rate, KERNEL_RATE)))
+        own_rates = ((fins, recipe.fin_rate), (list(kernels), min(recipe.finetuning_rate, KERNEL_RATE)))
         for parameters, peak in own_rates if phase == "finetuned" else ():
             if parameters:
                 groups.append({"params": parameters, "peak": peak, "weight_decay": 0.0})
