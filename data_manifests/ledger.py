@@ -119,8 +119,7 @@ class Listing:
     def _describe_speakers(self) -> list[str]:
         """Who speaks, and emotions of one speaker: a folder that was taken for a speaker is seen."""
         counts = Counter(utterance.speaker for utterance in self.utterances)
-        ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-        lines = [f"  speakers: {shorten([f'{name} {n}' for name, n in ordered], LISTED)}"]
+        lines = [f"  speakers: {name_speakers(counts)}"]
         of: dict[str, Counter[str]] = {}
         for utterance in self.utterances:
             of.setdefault(utterance.emotion, Counter())[utterance.speaker] += 1
@@ -252,3 +251,13 @@ def shorten(names: Sequence[str], limit: int) -> str:
     """The first `limit` names, and how many more there are."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more
+
+
+def most_first(counts: Mapping[str, int]) -> dict[str, int]:
+    """The same counts, the largest first; equal ones by name."""
+    return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def name_speakers(counts: Mapping[str, int], most: int = LISTED) -> str:
+    """Speaker → number of utterances, as `anna 12, ben 8 and 3 more`."""
+    return shorten([f"{name} {n:,}" for name, n in most_first(counts).items()], most)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,8 +46,7 @@ def read_audio(path: str | os.PathLike[str]) -> Signal:
     """Decode a file, mix its channels down and resample it.
 
     path : a file with one of the endings `data_manifests.endings.READ`, and with the extra decoders of
-        `DECODED`; any number of channels; 8- to 32-bit,
-        float, or a telephone codec; 8 to 192 kHz
+        `DECODED`; any number of channels; 8- to 32-bit, float, or a telephone codec; 8 to 192 kHz
     returns : (n_samples,) float32, mono at 22,050 Hz, amplitude about [-1, 1]
 
     Raises AudioError if the file is missing, empty, truncated, no audio, of zero length, outside 8 to
@@ -160,9 +159,8 @@ def check_contents(path: Path) -> Contents:
 
 @contextmanager
 def open_audio(path: Path, contents: Contents | None = None) -> Iterator[OpenSound]:
-    """A file as soundfile opens it, or PyAV what that doesn't know; AudioError if it is missing,
-    empty, no audio, cut short or at a rate that
-    isn't read, and for what libsndfile says while it is open.
+    """A file as soundfile opens it, or PyAV what that doesn't know; AudioError if it is missing, empty, no
+    audio, cut short or at a rate that isn't read, and for what either says while it is open.
 
     contents : as `check_contents` gives them, to be made here by default
     """
@@ -178,7 +176,7 @@ def open_audio(path: Path, contents: Contents | None = None) -> Iterator[OpenSou
                 sound = DecodedFile(raw, contents.n_seconds)
             else:
                 sound = soundfile.SoundFile(source)
-            with sound as file:
+            with closing(sound) as file:
                 if not RATES[0] <= file.samplerate <= RATES[1]:
                     raise AudioError(
                         f"{path} has a sample rate of {file.samplerate} Hz: 8 to 192 kHz can be read"

@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 from test_divisions import make_rows
 
+from data_manifests.ledger import name_speakers
+from fins.data.audit import count_speakers
 from fins.data.gaps import find_gaps
 from fins.data.protocols import Division, divide
-from fins.data.speakers import count_speakers, name_speakers
 from fins.data.splits import read_split, rows_not_trained_on, write_split
 from fins.tables import read_table
 

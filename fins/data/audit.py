@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
@@ -14,12 +14,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_manifests.labels import order_labels
-from data_manifests.ledger import LISTED_GROUPS
+from data_manifests.ledger import LISTED_GROUPS, most_first, name_speakers
 from fins.data.copies import keys_of, origins_of
 from fins.data.gaps import find_gaps
 from fins.data.protocols import Division, divide, get_protocol
 from fins.data.same_sound import find_alike, fingerprints
-from fins.data.speakers import count_speakers, name_speakers
 from fins.data.splits import PARTS, SPLIT, SPLIT_COLUMNS, UNUSED, part_of_each, places_of, read_split
 from fins.data.table import UtteranceTable
 from fins.progress import SILENT, Watch
@@ -142,6 +141,18 @@ def rows_of(utterances: pd.DataFrame, parts: Mapping[str, NDArray[np.int64]]) ->
             "part": part_of_each(parts, len(utterances)),
         }
     )
+
+
+def count_speakers(rows: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """Part → speaker → number of utterances, of whom there are most first; without augmented copies.
+
+    rows : part, speaker and augmented_from of each
+    """
+    originals = rows[rows["augmented_from"] == ""]
+    return {
+        str(part): most_first(Counter(map(str, members["speaker"])))
+        for part, members in originals.groupby("part", sort=False)
+    }
 
 
 def read_manifest(path: Path) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from data_manifests.labels import order_labels
-from data_manifests.ledger import LISTED, LISTED_GROUPS
+from data_manifests.ledger import LISTED, LISTED_GROUPS, name_speakers
 from fins.data.exploration.findings import (
     CLIPPED,
     boxes_of,
@@ -40,7 +40,6 @@ from fins.data.exploration.plots import (
     plot_sounds,
     plot_speakers,
 )
-from fins.data.speakers import name_speakers
 from fins.data.table import QUIET, UtteranceTable, check_stores
 from fins.documents import as_text, page, table
 from fins.progress import SILENT, Watch
