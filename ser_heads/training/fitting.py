@@ -14,7 +14,7 @@ from ser_heads.evaluation.calibration import fit_abstention, fit_temperature
 from ser_heads.frontends import FrameBatch
 from ser_heads.model import SerModel
 from ser_heads.training.cache import FrameCache, MemoryCache
-from ser_heads.training.datasets import SpeechDataset
+from ser_heads.training.datasets import SpeechDataset, copying_of
 from ser_heads.training.recipe import Recipe
 from ser_heads.training.schedule import TimeBudget
 from ser_heads.training.sources import FrameSource
@@ -60,6 +60,8 @@ def fit(
     Raises ValueError for a model that isn't trained by gradient, and for items that can't be meant.
     """
     own = check_fit(model, train, validation)
+    chosen = recipe or own
+    check_copies(train, chosen)
     kept = MemoryCache() if cache is None else cache
     if checkpoint is None or not checkpoint.exists():
         for parameter in model.frontend.pretrained():  # so that its frames are kept
@@ -69,7 +71,7 @@ def fit(
         model,
         train,
         validation,
-        recipe or own,
+        chosen,
         cache=kept,
         checkpoint=checkpoint,
         seed=seed,
@@ -90,6 +92,14 @@ def fit_confidence(model: SerModel, logits: NDArray[np.float32], targets: NDArra
     model.temperature.fill_(fit_temperature(logits, targets))
     shares = (torch.from_numpy(logits).double() / model.temperature.cpu().double()).softmax(dim=1).numpy()
     model.abstention.fill_(fit_abstention(shares.max(axis=1), shares.argmax(axis=1) == targets))
+
+
+def check_copies(train: SpeechDataset, recipe: Recipe) -> None:
+    """ValueError for a dataset whose copies aren't made as the recipe says."""
+    if recipe.copies and recipe.copying != copying_of(train):
+        raise ValueError(
+            f"the recipe makes copies by {recipe.copying!r}: give the dataset that word as its `copying`"
+        )
 
 
 def check_fit(model: SerModel, train: SpeechDataset, validation: SpeechDataset | None) -> Recipe:
