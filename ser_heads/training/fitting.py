@@ -59,9 +59,7 @@ def fit(
     checkpoint : file by which a killed training goes on; cache : of frames, by default in memory
     Raises ValueError for a model that isn't trained by gradient, and for items that can't be meant.
     """
-    own = check_fit(model, train, validation)
-    chosen = recipe or own
-    check_copies(train, chosen)
+    chosen = check_fit(model, train, validation, recipe)
     kept = MemoryCache() if cache is None else cache
     if checkpoint is None or not checkpoint.exists():
         for parameter in model.frontend.pretrained():  # so that its frames are kept
@@ -94,16 +92,10 @@ def fit_confidence(model: SerModel, logits: NDArray[np.float32], targets: NDArra
     model.abstention.fill_(fit_abstention(shares.max(axis=1), shares.argmax(axis=1) == targets))
 
 
-def check_copies(train: SpeechDataset, recipe: Recipe) -> None:
-    """ValueError for a dataset whose copies aren't made as the recipe says."""
-    if recipe.copies and recipe.copying != copying_of(train):
-        raise ValueError(
-            f"the recipe makes copies by {recipe.copying!r}: give the dataset that word as its `copying`"
-        )
-
-
-def check_fit(model: SerModel, train: SpeechDataset, validation: SpeechDataset | None) -> Recipe:
-    """The model's own recipe; ValueError for what can't be fitted."""
+def check_fit(
+    model: SerModel, train: SpeechDataset, validation: SpeechDataset | None, recipe: Recipe | None
+) -> Recipe:
+    """The recipe, by default the model's own; ValueError for what can't be fitted."""
     from ser_heads.models import MODELS
 
     entry = MODELS[model.name]
@@ -111,4 +103,9 @@ def check_fit(model: SerModel, train: SpeechDataset, validation: SpeechDataset |
         raise ValueError(f"{model.name} isn't trained by gradient: python -m pipelines.train fits it")
     if len(train) == 0 or (validation is not None and len(validation) == 0):
         raise ValueError("there has to be something to train on, and something else to validate on")
-    return entry.recipe
+    chosen = recipe or entry.recipe
+    if chosen.copies and chosen.copying != copying_of(train):
+        raise ValueError(
+            f"the recipe makes copies by {chosen.copying!r}: give the dataset that word as its `copying`"
+        )
+    return chosen
