@@ -107,10 +107,9 @@ BLOCKS: dict[str, Callable[[], nn.Module]] = {
 def test_padding_changes_nothing(name: str) -> None:
     torch.manual_seed(0)
     layer, sequence = BLOCKS[name](), sequences(6, dtype=torch.float32)
-    shown = MASK
-    together = layer(sequence, shown)
+    together = layer(sequence, MASK)
     for utterance, length in enumerate(LENGTHS):
-        alone = layer(sequence[[utterance], :, :length], shown[[utterance]][..., :length])
+        alone = layer(sequence[[utterance], :, :length], MASK[[utterance]][..., :length])
         result = together[[utterance]]
         result = result[:, :, :length] if result.ndim == 3 else result
         torch.testing.assert_close(result, alone, atol=1e-5, rtol=1e-5)

@@ -49,11 +49,8 @@ def test_the_card_of_what_is_shipped_says_what_is_kept() -> None:
     card = read_json(SHIPPED["fin"].with_suffix(".json"))
     for name, row in {"ravdess": card["folds"], **card["unseen"]}.items():
         scores = read_entry(ROOT / "results" / f"fin-{name}").scores()
-        assert (row["uar"], row["confusion"], row["interval_95"]) == (
-            scores["uar"],
-            scores["confusion"],
-            scores["interval_95"],
-        )
+        assert (row["uar"], row["confusion"]) == (scores["uar"], scores["confusion"])
+        assert row["interval_95"].items() <= scores["interval_95"].items()
         assert row["calibration_error"] == pytest.approx(scores["calibration_error"], abs=1e-6)
 
 

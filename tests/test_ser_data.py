@@ -30,6 +30,7 @@ from ser_heads.training.augmentation import (
     stretch,
 )
 from ser_heads.training.cache import KEPT_FOLDERS, StoreCache, copied_signal
+from ser_heads.training.copies import PACE, SEMITONES, WHITE, change_apart
 from ser_heads.training.datasets import StoreDataset, pad, perturb
 from ser_heads.training.recipe import Augmentation
 from ser_heads.training.sources import FrameSource, length_batches, random_batches
@@ -46,6 +47,56 @@ def test_copies_depend_on_name_and_number_alone() -> None:
     np.testing.assert_array_equal(first, perturb(signal, "a/1", 1))
     assert len(first) != len(perturb(signal, "a/1", 2)) or len(first) != len(perturb(signal, "a/2", 1))
     assert first.dtype == np.float32 and np.abs(first).max() <= 1
+
+
+def hertz_of(signal: np.ndarray) -> float:
+    """Of the strongest sinusoid."""
+    middle = signal[len(signal) // 4 : -len(signal) // 4]
+    spectrum = np.abs(np.fft.rfft(middle * np.hanning(len(middle)), 1 << 18))
+    return spectrum.argmax() * 22_050 / (1 << 18)
+
+
+def test_copies_apart_change_one_thing_each() -> None:
+    signal = tone(44_100)
+    np.testing.assert_array_equal(change_apart(signal, "a/1", 0), signal)
+    for first in (0, 5, 10):
+        noisy, pitched, paced, all_of_them = (
+            change_apart(signal, "a/1", first + way) for way in (1, 2, 3, 5)
+        )
+        noise = noisy - signal
+        deviation = noise.std()
+        assert 0 < deviation <= WHITE * 0.5 * 1.02 and abs(noise.mean()) < 4 * deviation / 210
+        power = np.abs(np.fft.rfft(noise)[1:-2]) ** 2
+        assert power[:11_000].mean() == pytest.approx(power[11_000:].mean(), rel=0.1)  # white
+        semitones = 12 * np.log2(hertz_of(pitched) / 440)
+        assert len(pitched) == len(signal) and 0.02 < abs(semitones) <= SEMITONES + 0.05
+        assert hertz_of(paced) == pytest.approx(440, abs=2) and 1 / PACE <= len(paced) / 44_100 <= PACE
+        assert len(paced) != len(signal)
+        assert len(all_of_them) != len(signal) and abs(hertz_of(all_of_them) - 440) > 0.5
+    ramp = np.arange(3_000, dtype=np.float32)
+    again = change_apart(ramp, "a/1", 4)
+    start = int(again[0])
+    assert start > 0 and np.array_equal(again, np.concatenate([ramp[start:], ramp[:start]]))
+    np.testing.assert_array_equal(again, change_apart(ramp, "a/1", 4))
+    assert not np.array_equal(again, change_apart(ramp, "a/2", 4))
+    for way in range(1, 6):
+        assert change_apart(np.zeros(3_000, np.float32), "a/1", way).dtype == np.float32
+
+
+def test_a_dataset_says_how_its_copies_are_made(store: Path) -> None:
+    model = model_of("rms")
+    with UtteranceTable([store]) as table:
+        cache = StoreCache()
+        for copying, change in (("voices", perturb), ("apart", change_apart)):
+            dataset = StoreDataset(table, np.arange(8), EMOTIONS, copying)
+            source = FrameSource(model, dataset, cache, copies=4)
+            trimmed, lengths = model.trim(torch.from_numpy(table.signal(5))[None])
+            expected = change(trimmed[0, : int(lengths[0])].numpy(), "made/made-005", 4)
+            with torch.no_grad():
+                frames = model.frontend(torch.from_numpy(expected)[None], torch.tensor([len(expected)]))
+            kept, _ = source.batch([5], [4])
+            np.testing.assert_allclose(kept.values[0].numpy(), frames.values[0].numpy(), atol=1e-6)
+        cache.close()
 
 
 def test_a_copy_changes_pitch_with_length() -> None:

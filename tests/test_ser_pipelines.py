@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from conftest import make_recordings
 from matplotlib.image import imread
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_score, recall_score
 
 import ser_heads
 from data_manifests.labels import EMOTIONS
@@ -33,7 +33,7 @@ from ser_heads.models import MODELS
 from ser_heads.training.recipe import NO_AUGMENTATION
 
 CONTRACT = {"model", "parameters", "protocol", "parts", "labels", "uar", "wa", "macro_f1", "weighted_f1"}
-CONTRACT |= {"confusion", "interval_95", "seconds"}
+CONTRACT |= {"confusion", "interval_95", "seconds", "precision", "per_label"}
 
 
 def config(made: Path, out: Path, **changes: Any) -> RunConfig:
@@ -72,6 +72,13 @@ def check_result(folder: Path) -> dict:
     for key, average in (("macro_f1", "macro"), ("weighted_f1", "weighted")):
         expected = f1_score(truth, answer, labels=present, average=average, zero_division=0)
         assert result[key] == pytest.approx(expected)
+    for key, score in (("precision", precision_score), ("recall", recall_score)):
+        if key == "precision":
+            expected = score(truth, answer, labels=present, average="macro", zero_division=0)
+            assert result[key] == result.get("by_part", {"test": result})["test"][key]
+            assert result[key] == pytest.approx(expected)
+        alone = score(truth, answer, labels=labels, average=None, zero_division=0)
+        assert [result["per_label"][label][key] for label in labels] == pytest.approx(alone)
     np.testing.assert_array_equal(result["confusion"], confusion_matrix(truth, answer, labels=labels))
     assert [labels[place] for place in predictions.probabilities.argmax(axis=1)] == answer
     np.testing.assert_allclose(predictions.probabilities.sum(axis=1), 1, atol=1e-5)

@@ -475,6 +475,8 @@ def test_any_torch_dataset_is_fitted_and_its_faults_are_named(monkeypatch: pytes
     np.testing.assert_array_equal(was_right, right)
     assert float(model.abstention) == pytest.approx(0.37)
 
+    with pytest.raises(ValueError, match="makes copies by 'apart': give the dataset that word"):
+        ser_heads.fit(model, Tones(0, labels), None, replace(QUICK, copies=1, copying="apart"))
     for fault, words in (
         (lambda waveform, label: (waveform, "angry"), "item 4 of the dataset has the label 'angry'"),
         (lambda waveform, label: (waveform[None], label), r"item 4 .* \(1, "),

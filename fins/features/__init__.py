@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fins.audio import WINDOW
-from fins.features import chroma, mel, mfcc, pitch, rms, zcr
+from fins.features import chroma, chroma_tuned, mel, mfcc, pitch, rms, zcr
 from fins.features.feature import Feature, PublishedFin, Windows, check_shape
 from fins.features.own import own_feature
 from fins.features.spectrum import Floats
@@ -37,6 +37,7 @@ FEATURES = {
     "mfcc": mfcc.FEATURE,
     "mel": mel.FEATURE,
     "pitch": pitch.FEATURE,
+    "chroma_tuned": chroma_tuned.FEATURE,
 }
 """Name → all that is known of a feature. One that is added here is computed, imitated and tested."""
 STORED = tuple(name for name, feature in FEATURES.items() if feature.in_stores)

@@ -20,15 +20,21 @@ N_CHROMA = 12
 
 def chroma(windows: Windows) -> Floats:
     """(n, 12), energy of each pitch class as a share of the strongest; silence gives 0."""
-    energy = windows.power @ chroma_filters().T
+    return beside_strongest(windows.power @ chroma_filters().T)
+
+
+def beside_strongest(energy: Floats) -> Floats:
+    """(n, 12) → the same as shares of each row's largest; 0 where all are."""
     strongest = energy.max(axis=1, keepdims=True)
     strongest[strongest < np.finfo(np.float32).tiny] = 1
     return energy / strongest
 
 
 @cache
-def chroma_filters() -> Floats:
-    """(12, 1025): how much of each bin counts for each pitch class, at a tuning of 0 (A is 440 Hz).
+def chroma_filters(tuning: float = 0.0) -> Floats:
+    """(12, 1025): how much of each bin counts for each pitch class.
+
+    tuning : semitones that A is above 440 Hz
 
     A bin counts by a bell over pitch that is as wide as the bin itself, a semitone at least; the twelve
     shares of a bin have length 1. A bell of two octaves around the fifth weighs the bins (Ellis's chroma).
@@ -36,6 +42,7 @@ def chroma_filters() -> Floats:
     pitch = N_CHROMA * np.log2(np.arange(1, WINDOW) * SAMPLE_RATE / WINDOW / (440 / 16))  # semitones
     pitch = np.concatenate([[pitch[0] - 1.5 * N_CHROMA], pitch])  # 0 Hz has none: low enough to weigh nothing
     width = np.maximum(np.diff(pitch, append=pitch[-1] + 1), 1)
+    pitch -= tuning
     half = N_CHROMA // 2
     distance = (pitch - np.arange(N_CHROMA)[:, None] + half) % N_CHROMA - half
     shares = np.exp(-2 * np.square(distance / width))

@@ -18,7 +18,17 @@ from fins.runs import CONFIG, RESULT, read_json
 from fins.tables import TableError, read_table, write_table
 from ser_heads.evaluation.calibration import confidence_error, risk_coverage
 from ser_heads.evaluation.plots import plot_confusion, plot_groups, plot_recalls, plot_risk
-from ser_heads.evaluation.scores import restrict, score_groups, score_labels, scores_as_json
+from ser_heads.evaluation.scores import (
+    bounds_of,
+    count_confusions,
+    macro_precision,
+    resample,
+    restrict,
+    score_each_label,
+    score_groups,
+    score_labels,
+    scores_as_json,
+)
 
 PREDICTIONS = "predictions.csv"
 COLUMNS = ("utterance", "corpus", "speaker", "emotion", "answer")
@@ -156,6 +166,13 @@ def score_table(table: pd.DataFrame, labels: Sequence[str], seed: int = 0) -> di
     answers = table["answer"].map(place_of).to_numpy(np.int64)
     speakers, corpora = table["speaker"].tolist(), table["corpus"].to_numpy(dtype=object)
     result = scores_as_json(score_labels(truth, answers, speakers, labels, seed))
+    _, by_speaker = count_confusions(truth, answers, speakers, len(labels))
+    result["precision"] = float(macro_precision(by_speaker.sum(axis=0)))
+    resampled = resample(by_speaker, np.random.default_rng(seed)) if len(by_speaker) > 1 else None
+    result["interval_95"]["precision"] = (
+        None if resampled is None else list(bounds_of(macro_precision(resampled)))
+    )
+    result["per_label"] = score_each_label(by_speaker.sum(axis=0), labels)
     result["per_corpus"] = score_groups(truth, answers, corpora.tolist(), labels)
     result["per_speaker"] = score_groups(truth, answers, speakers, labels)
     result["per_emotion"] = {

@@ -140,6 +140,20 @@ def metrics(confusions: NDArray) -> dict[str, NDArray]:
     }
 
 
+def score_each_label(confusion: NDArray, labels: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Label → precision, recall, F1 and n_utterances; what has none is 0, as in scikit-learn."""
+    support, predicted, right = confusion.sum(axis=1), confusion.sum(axis=0), np.diagonal(confusion)
+    return {
+        label: {
+            "precision": float(right[place] / max(1, predicted[place])),
+            "recall": float(right[place] / max(1, support[place])),
+            "f1": float(2 * right[place] / max(1, support[place] + predicted[place])),
+            "n_utterances": int(support[place]),
+        }
+        for place, label in enumerate(labels)
+    }
+
+
 def count_confusions(
     truth: NDArray, prediction: NDArray, groups: Sequence[str], n_labels: int
 ) -> tuple[list[str], NDArray]:

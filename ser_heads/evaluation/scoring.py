@@ -26,12 +26,9 @@ from ser_heads.evaluation.predictions import (
 )
 from ser_heads.evaluation.scores import (
     METRICS,
-    bounds_of,
     count_confusions,
     difference,
-    macro_precision,
     metrics,
-    resample,
 )
 
 
@@ -85,15 +82,6 @@ def score(options: ScoreOptions) -> tuple[dict[str, Any], list[str]]:
 def score_answers(answers: AnswerTable, seed: int = 0) -> dict[str, Any]:
     """All scores of one table; without speakers intervals are from resampled utterances."""
     scores = score_table(answers.table, answers.labels, seed)
-    truth, given = places_of(answers.table, answers.labels, "emotion", "answer")
-    speakers = answers.table["speaker"].tolist()
-    _, by_speaker = count_confusions(truth, given, speakers, len(answers.labels))
-    scores["precision"] = float(macro_precision(by_speaker.sum(axis=0)))
-    several = len(by_speaker) > 1
-    resampled = resample(by_speaker, np.random.default_rng(seed)) if several else None
-    scores["interval_95"]["precision"] = (
-        None if resampled is None else list(bounds_of(macro_precision(resampled)))
-    )
     if not answers.has_speakers:
         scores |= {"n_speakers": None, "per_speaker": {}}
     of_confidence: dict[str, Any] = {"calibration_error": None, "risk_coverage": None}
@@ -104,7 +92,6 @@ def score_answers(answers: AnswerTable, seed: int = 0) -> dict[str, Any]:
         "resampled": "speaker" if answers.has_speakers else "utterance",
         "n_left_out": answers.n_left_out,
         **scores,
-        "per_label": score_labels_alone(np.asarray(scores["confusion"]), answers.labels),
         **of_confidence,
         "notes": notes_on(answers),
     }
@@ -114,20 +101,6 @@ def places_of(table: Any, labels: Sequence[str], *columns: str) -> list[Any]:
     """Words of columns as places among the labels."""
     place_of = {label: place for place, label in enumerate(labels)}
     return [table[column].map(place_of).to_numpy(np.int64) for column in columns]
-
-
-def score_labels_alone(confusion: Any, labels: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Label → precision, recall, F1 and n_utterances; what has none is 0, as in scikit-learn."""
-    support, predicted, right = confusion.sum(axis=1), confusion.sum(axis=0), np.diagonal(confusion)
-    return {
-        label: {
-            "precision": float(right[place] / max(1, predicted[place])),
-            "recall": float(right[place] / max(1, support[place])),
-            "f1": float(2 * right[place] / max(1, support[place] + predicted[place])),
-            "n_utterances": int(support[place]),
-        }
-        for place, label in enumerate(labels)
-    }
 
 
 def notes_on(answers: AnswerTable) -> list[str]:

@@ -43,7 +43,8 @@ class Assembly:
         """Recordings at places of the table; those of words that the model doesn't know are no item."""
         emotions = self.table.rows["emotion"].to_numpy(dtype=object)[places]
         labels = (*self.model.labels, *sorted(set(emotions) - set(self.model.labels)))
-        return StoreDataset(self.table, places, labels)
+        recipe = self.config.recipe
+        return StoreDataset(self.table, places, labels, "voices" if recipe is None else recipe.copying)
 
     @property
     def gaps(self) -> list[str]:

@@ -207,7 +207,7 @@ def score_features(
             places = assembly.parts[part]
             predictions, _ = label_predictions(assembly.table.rows, places, logits(places), model.labels)
             scores = scores_of(predictions, assembly.config.seed)
-            shown = (*METRICS, "interval_95", "labels", "confusion")
+            shown = (*METRICS, "precision", "per_label", "interval_95", "labels", "confusion")
             features[name][part] = {key: scores[key] for key in shown}
         title = f"{assembly.title}: {name}"
         plot_confusion(out / f"confusion-{name}.png", scores["confusion"], scores["labels"], title)

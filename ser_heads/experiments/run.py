@@ -159,7 +159,9 @@ def result_of(
         "repeats": list(table.repeats),
         **scores,
         "by_part": {
-            part: {key: own[key] for key in (*METRICS, "interval_95", "n_utterances")}
+            part: {
+                key: own[key] for key in (*METRICS, "precision", "per_label", "interval_95", "n_utterances")
+            }
             for part, (_, _, own) in by_part.items()
         },
         "temperature": float(model.temperature),

@@ -8,9 +8,13 @@ the longest has 432 frames.) In frequency: log-mel pictures of 128 bands and 384
 
 Recordings lie between zeros, at random in training and else in the middle; of one that is longer (10 s, 9 s)
 a stretch is taken, drawn in training and the middle otherwise. The cells of the publication are the two names
-with `--optimizer adam|sgd` and `--copies 0|4`: four in time, and two in frequency, whose optimizer it doesn't
-name. Copies are those of this package, one of which an epoch takes of each recording, in place of white
-noise, pitch, stretch and shift; the rate was published for SGD.
+with `--optimizer adam|sgd` and `--copies 0` or `--copies 5 --copying apart`: four in time, and two in
+frequency, whose optimizer it doesn't name. Its copies are of white noise, pitch, stretch, a circular shift
+and all of them; how much of each it doesn't say. What differs: an epoch takes a recording or one of its
+copies, not all of them; the rate was published for SGD, where it decays by 1e-6 a step and by a schedule that
+isn't given, and here it rises over the first steps and falls along a cosine; early stopping has the published
+patience of 8, but watches a mean of recent validation UAR; the checkpoint that is kept is the best of a
+moving average of the weights.
 """
 
 from __future__ import annotations

@@ -29,7 +29,15 @@ from fins.hdf5 import NewHdf5File
 from fins.progress import SILENT, Watch
 from ser_heads.frontends import FrontEnd
 from ser_heads.frontends.waveform import Trim
-from ser_heads.training.datasets import PERTURBATION, SpeechDataset, StoreDataset, perturb, read_item
+from ser_heads.training.copies import APART
+from ser_heads.training.datasets import (
+    PERTURBATION,
+    SpeechDataset,
+    StoreDataset,
+    copy_of,
+    copying_of,
+    read_item,
+)
 
 CHECKED = 3  # recordings that are computed again before kept frames are trusted
 TOLERANCE = 1e-3  # of the largest value of a column in a recording
@@ -56,7 +64,7 @@ def copied_signal(trim: Trim, dataset: SpeechDataset, place: int, name: str, cop
     """What a front end gets of a recording: trimmed, perturbed, at least one window long."""
     signal = torch.from_numpy(np.array(read_item(dataset, place)[0], dtype=np.float32))
     trimmed, lengths = trim(signal[None], torch.tensor([len(signal)]))
-    perturbed = perturb(trimmed[0, : int(lengths[0])].numpy(), name, copy)
+    perturbed = copy_of(dataset, trimmed[0, : int(lengths[0])].numpy(), name, copy)
     return np.pad(perturbed, (0, max(0, WINDOW - len(perturbed))))
 
 
@@ -114,8 +122,8 @@ class StoreCache:
     def make(self, part: FrontEnd, trim: Trim, dataset: SpeechDataset, copies: int) -> None:
         assert isinstance(dataset, StoreDataset)
         table = dataset.table
-        key = f"{part.digest()} {trim.extra_repr()} {PERTURBATION} {version('soxr')}"
-        self.keys[id(part)] = key
+        self.keys[id(part)] = f"{part.digest()} {trim.extra_repr()}"
+        key = self._key(part, dataset)
         for number in np.unique(dataset.store_numbers):
             folder = self.folders.get((id(table.stores[number]), key))
             if folder is None:
@@ -129,8 +137,13 @@ class StoreCache:
     def rows(self, part: FrontEnd, trim: Trim, dataset: SpeechDataset, place: int, copy: int) -> Frames:
         assert isinstance(dataset, StoreDataset)
         store = dataset.table.stores[dataset.store_numbers[place]]
-        folder = self.folders[id(store), self.keys[id(part)]]
+        folder = self.folders[id(store), self._key(part, dataset)]
         return folder.read(int(dataset.store_rows[place]), copy)
+
+    def _key(self, part: FrontEnd, dataset: StoreDataset) -> str:
+        """What tells frames that are made in this way from others."""
+        ways = {"voices": f"{PERTURBATION} {version('soxr')}", "apart": f"{APART} {version('librosa')}"}
+        return f"{self.keys[id(part)]} {ways[copying_of(dataset)]}"
 
     def close(self) -> None:
         for folder in self.folders.values():

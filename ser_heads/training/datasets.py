@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fins.audio import SAMPLE_RATE, Signal
+from ser_heads.training.copies import Copying, change_apart
 
 if TYPE_CHECKING:
     from fins.data.table import UtteranceTable
@@ -28,8 +29,9 @@ class SpeechDataset(Protocol):
     """Torch's map-style Dataset of one's own.
 
     Item i is (waveform, label): (n,) float32 at 22,050 Hz, and a word of the model's labels or its place
-    among them. It may have `groups`, the corpus of each recording, by which classes are weighted, and
-    `names`, by which perturbed copies are drawn; by default all are of one corpus, named by their places.
+    among them. It may have `groups`, the corpus of each recording, by which classes are weighted, `names`, by
+    which perturbed copies are drawn, and `copying`, how they are, as Recipe has it; by default all are of one
+    corpus, named by their places.
     """
 
     def __len__(self) -> int: ...
@@ -42,11 +44,19 @@ class StoreDataset:
 
     rows : (n,) places in the table; labels : words of which every emotion here is one
     targets : (n,) places among the labels; lengths : (n,) samples; groups, names : as in SpeechDataset
+    copying : how copies are made, as in Recipe
     store_numbers, store_rows : (n,) which store, and which row of it
     Raises ValueError for an emotion that is none of the labels.
     """
 
-    def __init__(self, table: UtteranceTable, rows: NDArray[np.int64], labels: Sequence[str]) -> None:
+    def __init__(
+        self,
+        table: UtteranceTable,
+        rows: NDArray[np.int64],
+        labels: Sequence[str],
+        copying: Copying = "voices",
+    ) -> None:
+        self.copying: Copying = copying
         self.table, self.rows, self.labels = table, np.asarray(rows, dtype=np.int64), tuple(labels)
         chosen = table.rows.iloc[self.rows]
         self.names = chosen["name"].tolist()
@@ -139,6 +149,16 @@ def perturb(signal: Signal, name: str, copy: int) -> Signal:
         perturbed = perturbed + level * rng.standard_normal(len(perturbed))
     gain = min(10 ** (rng.uniform(-GAIN, GAIN) / 20), 1 / max(np.abs(perturbed).max(), 1e-9))
     return (gain * perturbed).astype(np.float32)
+
+
+def copying_of(dataset: SpeechDataset) -> Copying:
+    """How its copies are made: what it says itself, else "voices"."""
+    return getattr(dataset, "copying", "voices")
+
+
+def copy_of(dataset: SpeechDataset, signal: Signal, name: str, copy: int) -> Signal:
+    """(n,) → the copy of that number in the dataset's way; copy 0 is the signal itself."""
+    return {"voices": perturb, "apart": change_apart}[copying_of(dataset)](signal, name, copy)
 
 
 def pad(rows: Sequence[NDArray[np.float32]]) -> Tensor:

@@ -14,7 +14,7 @@ from ser_heads.evaluation.calibration import fit_abstention, fit_temperature
 from ser_heads.frontends import FrameBatch
 from ser_heads.model import SerModel
 from ser_heads.training.cache import FrameCache, MemoryCache
-from ser_heads.training.datasets import SpeechDataset
+from ser_heads.training.datasets import SpeechDataset, copying_of
 from ser_heads.training.recipe import Recipe
 from ser_heads.training.schedule import TimeBudget
 from ser_heads.training.sources import FrameSource
@@ -59,7 +59,7 @@ def fit(
     checkpoint : file by which a killed training goes on; cache : of frames, by default in memory
     Raises ValueError for a model that isn't trained by gradient, and for items that can't be meant.
     """
-    own = check_fit(model, train, validation)
+    chosen = check_fit(model, train, validation, recipe)
     kept = MemoryCache() if cache is None else cache
     if checkpoint is None or not checkpoint.exists():
         for parameter in model.frontend.pretrained():  # so that its frames are kept
@@ -69,7 +69,7 @@ def fit(
         model,
         train,
         validation,
-        recipe or own,
+        chosen,
         cache=kept,
         checkpoint=checkpoint,
         seed=seed,
@@ -92,8 +92,10 @@ def fit_confidence(model: SerModel, logits: NDArray[np.float32], targets: NDArra
     model.abstention.fill_(fit_abstention(shares.max(axis=1), shares.argmax(axis=1) == targets))
 
 
-def check_fit(model: SerModel, train: SpeechDataset, validation: SpeechDataset | None) -> Recipe:
-    """The model's own recipe; ValueError for what can't be fitted."""
+def check_fit(
+    model: SerModel, train: SpeechDataset, validation: SpeechDataset | None, recipe: Recipe | None
+) -> Recipe:
+    """The recipe, by default the model's own; ValueError for what can't be fitted."""
     from ser_heads.models import MODELS
 
     entry = MODELS[model.name]
@@ -101,4 +103,9 @@ def check_fit(model: SerModel, train: SpeechDataset, validation: SpeechDataset |
         raise ValueError(f"{model.name} isn't trained by gradient: python -m pipelines.train fits it")
     if len(train) == 0 or (validation is not None and len(validation) == 0):
         raise ValueError("there has to be something to train on, and something else to validate on")
-    return entry.recipe
+    chosen = recipe or entry.recipe
+    if chosen.copies and chosen.copying != copying_of(train):
+        raise ValueError(
+            f"the recipe makes copies by {chosen.copying!r}: give the dataset that word as its `copying`"
+        )
+    return chosen

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
+
+from ser_heads.training.copies import Copying
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ class Recipe:
     """Share of a target that is spread over all labels."""
     copies: int = 6
     """Perturbed copies of each training recording: other voice and pace, level, noise; 0 for none."""
+    copying: Copying = "voices"
+    """apart: copies of one change each, in turn white noise, pitch, pace, a circular shift, and of all."""
     augmentation: Augmentation = field(default_factory=Augmentation)
     """Of frames, anew in each epoch."""
     penalty: float = 0.0
@@ -100,6 +104,8 @@ class Recipe:
             raise ValueError("--frozen-epochs, --finetuned-epochs and --copies are at least 0")
         if self.frozen_epochs == 0 and self.finetuned_epochs == 0:
             raise ValueError("with --frozen-epochs 0 there have to be --finetuned-epochs")
+        if self.copying not in get_args(Copying):
+            raise ValueError(f"--copying is one of {', '.join(get_args(Copying))}")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError("--label-smoothing is at least 0 and below 1")
         if not all(map(math.isfinite, (self.class_weights, self.penalty, self.weight_decay))):
