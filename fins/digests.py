@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from data_manifests.reading import sha256
+from fins.disk import PARTIAL
 
 DIGESTS = "digests.json"
-PASSING = (".partial", "checkpoint.safetensors", DIGESTS)  # ends of the names of files that don't stay
+PASSING = (PARTIAL, "checkpoint.safetensors", DIGESTS)  # ends of the names of files that don't stay
 
 
 def digests_of(folder: Path) -> dict[str, str]:

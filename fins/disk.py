@@ -9,6 +9,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from fins.leftovers import hold, let_go, share
+
+PARTIAL = ".partial"  # the end of the names of files that are being written
 NO_ROOM = "no room is left on the disk: make room, and the same command goes on"
 FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 """What a system says when a disk, a quota or the size of a file is spent."""
@@ -37,17 +40,22 @@ def naming(path: Path) -> Iterator[None]:
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name to write to; it becomes `path` once all is written, and is removed otherwise.
 
-    Errors of the disk as of `naming`.
+    Two processes that write one file do so one after the other. Errors of the disk as of `naming`.
     """
-    partial = path.with_name(f"{path.name}.partial")
+    partial = path.with_name(f"{path.name}{PARTIAL}")
+    descriptor = None
     try:
         with naming(path):
+            descriptor = hold(partial)
             yield partial
+            share(descriptor)
             os.replace(partial, path)
     except BaseException:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
         raise
+    finally:
+        let_go(descriptor)
 
 
 def append_line(path: Path, line: str) -> None:

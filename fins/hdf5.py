@@ -13,7 +13,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from fins.disk import naming
+from fins.disk import PARTIAL, naming
+from fins.leftovers import hold, let_go, share
 
 CHUNK_BYTES = 1 << 16  # of which each has a checksum: read as a whole, so not many
 VERSION = "v110"  # of the format: the first whose headers and indexes have checksums
@@ -71,10 +72,11 @@ class NewHdf5File:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path, self.partial = path, path.with_name(f"{path.name}.partial")
+        self.path, self.partial = path, path.with_name(f"{path.name}{PARTIAL}")
 
     def __enter__(self) -> h5py.File:
         with naming(self.path):
+            self.descriptor = hold(self.partial)
             self.written = _Written(self.partial)
         self.file = h5py.File(self.written, "w", libver=(VERSION, VERSION))
         return self.file
@@ -92,11 +94,13 @@ class NewHdf5File:
             if kind is None or self.written.failure:
                 with naming(self.path):
                     self.written.sync()
+                    share(self.descriptor)
                     os.replace(self.partial, self.path)
         finally:
             self.written.close()
             with contextlib.suppress(OSError):
                 self.partial.unlink(missing_ok=True)
+            let_go(self.descriptor)
 
 
 def new_dataset(file: h5py.File, name: str, values: NDArray[Any]) -> None:

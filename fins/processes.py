@@ -2,11 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import threading
+from pathlib import Path
 
 KILLED = 130  # exit code, as after an interruption
+
+
+SEMAPHORES = Path("/dev/shm")  # where Linux shows them, as sem.NAME
+
+
+def name_semaphores() -> None:
+    """Name this process's semaphores after it, and remove those whose process was killed.
+
+    Workers that are started anew open them by their name, so that these outlive a kill of all at once.
+    """
+    for path in SEMAPHORES.glob("sem.ser-*"):
+        number = path.name.split("-")[1]
+        if number.isdigit() and not _is_running(int(number)):
+            with contextlib.suppress(OSError):
+                path.unlink()
+    vars(multiprocessing.current_process())["_config"]["semprefix"] = f"/ser-{os.getpid()}"
+
+
+def _is_running(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
 
 
 def end_with_parent() -> None:

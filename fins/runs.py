@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fins.digests import DIGESTS, digests_of
-from fins.disk import replacing
+from fins.disk import PARTIAL, replacing
+from fins.leftovers import remove_abandoned
 
 CONFIG, RESULT, HISTORY = "config.json", "result.json", "history.csv"
+CHECKPOINT = "checkpoint.safetensors"  # of a training that goes on
 FORMAT = 2  # of config.json; version 0.1 wrote none
 
 RunStatus = Literal["new", "unfinished", "finished"]
@@ -55,7 +57,11 @@ def find_run(folder: Path, config: Mapping[str, Any], free: Sequence[str]) -> Ru
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The configuration of a run; ValueError if there is none, or none that this version can read."""
+    """The configuration of a run; ValueError if there is none, or none that this version can read.
+
+    What a killed command left in the folder is removed.
+    """
+    tidy_run(folder)
     content = read_json(folder / CONFIG)
     config = content.get("config")
     if not isinstance(config, dict):
@@ -70,6 +76,22 @@ def read_config(folder: Path) -> dict[str, Any]:
     if written not in (1, FORMAT):
         raise ValueError(f"{folder} was written by a later version: install that one to read it")
     return config
+
+
+def tidy_run(folder: Path) -> None:
+    """Remove what killed commands left in a run's folder: unfinished files that nobody is writing, and the
+    state of a classifier's training that ended; FINs keep theirs, from which longer training goes on."""
+    with contextlib.suppress(OSError, ValueError):
+        remove_abandoned(path for path in folder.iterdir() if path.suffix == PARTIAL)
+        checkpoint = folder / CHECKPOINT
+        if (
+            checkpoint.exists()
+            and (folder / RESULT).exists()
+            and "closed_form" not in read_json(folder / CONFIG)["config"]
+        ):
+            with locked(folder):
+                if (folder / RESULT).exists():
+                    checkpoint.unlink()
 
 
 def start_run(folder: Path, config: Mapping[str, Any]) -> None:

@@ -31,7 +31,7 @@ from fins.data.account import (
     what_is_new,
 )
 from fins.data.store import Recording, Store, StoreError, join_stores, write_store
-from fins.processes import end_with_parent
+from fins.processes import end_with_parent, name_semaphores
 from fins.runs import library_versions, locked, read_json, write_json
 
 PART = 16  # utterances at most that a worker turns into one part; a kill costs these, for each worker
@@ -110,6 +110,8 @@ def _make_parts(work: _Work, n_workers: int) -> Generator[PreparationCounts]:
     if work.preparation.augment != "none":
         # compiles and keeps code where it is new; by several workers at once, kept code may crash ever after
         import librosa.util.utils  # noqa: F401
+
+    name_semaphores()
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(n_workers, mp_context=context, initializer=_start_worker) as pool:
         jobs = {

@@ -24,8 +24,10 @@ from numpy.typing import NDArray
 
 from data_manifests.manifest import Utterance
 from fins.audio import FULL_SCALE, HOP, SAMPLE_RATE, WINDOW, count_windows, cut_windows
+from fins.disk import PARTIAL
 from fins.features import FEATURES, STORED, Floats, compute_features
 from fins.hdf5 import NewHdf5File, empty_dataset, fixed_texts, new_dataset, set_text
+from fins.leftovers import remove_abandoned
 from fins.runs import library_versions
 
 SCHEMA = 1
@@ -271,6 +273,7 @@ def _new_file(path: Path, attributes: Mapping[str, str]) -> Iterator[h5py.File]:
 
 def _open_checked(path: Path) -> tuple[h5py.File, dict[str, NDArray]]:
     """The file and its table of utterances."""
+    remove_abandoned(path.with_name(f"{name}{PARTIAL}") for name in (path.name, *_beside(path)))
     if not path.is_file():
         raise StoreError(f"the store {path} is missing: check the path, or {ADVICE}")
     if not h5py.is_hdf5(path):
@@ -289,6 +292,11 @@ def _open_checked(path: Path) -> tuple[h5py.File, dict[str, NDArray]]:
         file.close()
         raise StoreError(f"{path} {fault}: {ADVICE}")
     return file, utterances
+
+
+def _beside(path: Path) -> list[str]:
+    """Names of the files that prepare writes beside a store."""
+    return [f"{path.stem}.ledger.csv", f"{path.stem}.report.json"]
 
 
 def _read_utterances(file: h5py.File) -> dict[str, NDArray]:

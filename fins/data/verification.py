@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fins.data.store import Store, StoreError
 from fins.digests import DIGESTS, changed_files, read_digests
-from fins.runs import CONFIG, RESULT
+from fins.runs import CONFIG, RESULT, tidy_run
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,8 @@ def verify_store(path: Path) -> Verified:
 def verify_runs(folder: Path) -> Iterator[Verified]:
     """A run, an evaluation, a comparison: each folder in which a result lies."""
     results = sorted({path.parent for name in (RESULT, DIGESTS) for path in folder.rglob(name)})
+    for run in results:
+        tidy_run(run)
     if not results:
         ended = "holds a run that hasn't ended" if (folder / CONFIG).exists() else "holds no run"
         raise ValueError(f"{folder} {ended}: give stores, or folders of finished runs")

@@ -34,6 +34,7 @@ from fins.learning.windows import UtteranceRef, WindowStream, check_apart
 from fins.networks import CompactFin, Fin, FinConfig, Topology, build_fin, count_parameters, save_fin
 from fins.progress import SILENT, Watch
 from fins.runs import (
+    CHECKPOINT,
     HISTORY,
     RESULT,
     find_run,
@@ -46,7 +47,6 @@ from fins.runs import (
 )
 from fins.tensors import WEIGHTS
 
-CHECKPOINT = "checkpoint.safetensors"
 DRAWING = 5.0  # seconds that the pictures and files of a run take
 SCORED_TRAINING = 5  # every so many training utterances are scored: as much as another part holds
 LEARNING_RATE, FINETUNING_RATE = 1e-3, 1e-5

@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
-import shutil
 import socket
-import tempfile
 from collections.abc import Iterator
 
 from fins.command import sentence_of
+from fins.leftovers import temporary_folder
 
 ANSWERS = 5.0  # seconds in which a cluster does
 RETRIES = 3  # of work whose process was lost
@@ -48,17 +47,16 @@ def ray_session(address: str | None = None, n_cpus: int | None = None) -> Iterat
     import ray
 
     silent = {"log_to_driver": False, "logging_level": "CRITICAL"}
-    folder = None if address else tempfile.mkdtemp(prefix="ser-")  # short: sockets lie in it
-    try:
-        if address:
-            join_cluster(address, silent)
-        else:
-            start_ray(silent | {"num_cpus": n_cpus, "_temp_dir": folder})
-        yield
-    finally:
-        ray.shutdown()
-        if folder:
-            shutil.rmtree(folder, ignore_errors=True)
+    own_folder = contextlib.nullcontext() if address else temporary_folder("ser-")  # short: for sockets
+    with own_folder as folder:
+        try:
+            if address:
+                join_cluster(address, silent)
+            else:
+                start_ray(silent | {"num_cpus": n_cpus, "_temp_dir": str(folder)})
+            yield
+        finally:
+            ray.shutdown()
 
 
 def join_cluster(address: str, silent: dict[str, object]) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fins.data.splits import Parts
 from fins.progress import Watch
-from fins.runs import start_run
+from fins.runs import CHECKPOINT, start_run
 from ser_heads.evaluation.drift import FROZEN_WEIGHTS
 from ser_heads.evaluation.plots import plot_confusion, plot_learning_curves
 from ser_heads.evaluation.predictions import describe_parts, label_predictions, scores_of
@@ -31,7 +31,6 @@ from ser_heads.training.sources import FrameSource, logits_of
 from ser_heads.training.state import TrainingState
 from ser_heads.training.trainer import Trainer
 
-CHECKPOINT = "checkpoint.safetensors"
 ENDING = 10.0  # seconds that scores, pictures and files take
 SCORED = 500  # training recordings that are scored at the end, at most
 Logits = NDArray[np.float32]  # (n, n_classes)

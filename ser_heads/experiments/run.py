@@ -13,6 +13,7 @@ from fins.data.splits import SPLIT, evenly, write_split
 from fins.data.table import UtteranceTable
 from fins.progress import SILENT, Watch
 from fins.runs import (
+    CHECKPOINT,
     HISTORY,
     RESULT,
     find_run,
@@ -39,7 +40,6 @@ from ser_heads.experiments.assembly import Assembly, assemble, certify, what_is_
 from ser_heads.experiments.config import RunConfig, command_of
 from ser_heads.experiments.inner_folds import checkpoint_of, join_validation
 from ser_heads.experiments.learning import (
-    CHECKPOINT,
     SCORED,
     LearningOutcome,
     Logits,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import tyro
 
 from fins.audio import SAMPLE_RATE, quantise
 from fins.command import sentence_of
+from fins.leftovers import temporary_folder
 from ser_heads.inference.examples import EXAMPLES, example_sound
 from ser_heads.inference.overview import MOST_BYTES, MOST_SECONDS, overview_of, overview_of_signal
 from ser_heads.inference.overview_html import as_html, problem_html
@@ -83,9 +83,9 @@ def serving(options: AppOptions) -> Iterator[str]:
         )
     model = load(options.run)
     check_port(options.port)
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder("ser-app-") as folder:
         os.environ |= {
-            "GRADIO_TEMP_DIR": folder,
+            "GRADIO_TEMP_DIR": str(folder),
             "GRADIO_ANALYTICS_ENABLED": "False",
         }  # before it is imported
         page = build(model)

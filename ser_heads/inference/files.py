@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ import tyro
 from data_manifests.endings import READ, how_to_read, is_audio, is_convertible
 from fins.audio import Signal
 from fins.command import sentence_of
+from fins.leftovers import temporary_folder
 from fins.progress import SILENT, Watch
 from fins.runs import write_atomically
 from ser_heads.inference.condition import examine
@@ -276,8 +276,8 @@ def on_disk(file: str) -> Iterator[Path]:
     if file != STDIN:
         yield Path(file)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "input.wav"
+    with temporary_folder("ser-input-") as folder:
+        path = folder / "input.wav"
         with path.open("wb") as copy:
             shutil.copyfileobj(sys.stdin.buffer, copy)
         yield path

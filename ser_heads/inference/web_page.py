@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from fins.audio import SAMPLE_RATE
 from fins.channels import SILENT
+from fins.leftovers import temporary_folder
 from ser_heads.inference import condition, overview
 from ser_heads.inference.export import export_model
 from ser_heads.inference.onnx_web import read_runtime
@@ -38,8 +38,8 @@ def write_page(
     Raises ValueError in one sentence for a folder that holds anything, and as what it calls does.
     """
     check_folder(folder)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.absolute().parent) as partial:
-        page = Path(partial) / "page"
+    with temporary_folder(f".{folder.name}-", folder.absolute().parent) as partial:
+        page = partial / "page"
         page.mkdir()
         difference = export_model(model, page / MODEL, card, int8=int8)
         for name, content in read_runtime(runtime).items():

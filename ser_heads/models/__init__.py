@@ -12,6 +12,7 @@ from typing import Any, get_origin, get_type_hints
 from torch import Tensor
 
 from fins.networks import Fin, FinConfig
+from fins.runs import tidy_run
 from fins.tensors import WEIGHTS, load_tensors, save_tensors
 from ser_heads.frontends.fins import FinFrontEnd, built_fins
 from ser_heads.model import ModelEntry, SerModel
@@ -150,7 +151,9 @@ def load(path: str | Path) -> SerModel:
     """
     name = str(path)
     path = SHIPPED.get(name, Path(path))
-    path = path / WEIGHTS if path.is_dir() else path
+    if path.is_dir():
+        tidy_run(path)
+        path = path / WEIGHTS
     if not path.is_file():
         shipped = f"the names are {', '.join(sorted(SHIPPED))}" if SHIPPED else "none comes with the package"
         raise ValueError(

@@ -16,9 +16,10 @@ from fins.command import sentence_of
 from fins.data.table import UtteranceTable
 from fins.disk import append_line, is_full, says_full
 from fins.progress import SILENT
+from fins.runs import CHECKPOINT
 from ser_heads.experiments.assembly import assemble
 from ser_heads.experiments.config import RunConfig
-from ser_heads.experiments.learning import CHECKPOINT, trainer_of
+from ser_heads.experiments.learning import trainer_of
 from ser_heads.training.schedule import recent_means
 from ser_heads.training.state import TrainingState
 from ser_heads.training.trainer import Trainer
