@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -14,7 +15,7 @@ from test_command_lines import Ended, run  # noqa: F401
 
 from fins.data.verification import verify
 from fins.digests import DIGESTS, changed_files, check_digest
-from fins.runs import finish_run, start_run
+from fins.runs import CHECKPOINT, finish_run, start_run
 from fins.tensors import load_tensors, save_tensors
 
 
@@ -46,7 +47,7 @@ def test_every_changed_bit_of_a_run_is_noticed(made: Path) -> None:
             (verified,) = verify((made,))
             assert verified.faults, (path, place)
             if path.suffix == ".safetensors":
-                with pytest.raises(ValueError, match=r"isn't what its run wrote|is truncated"):
+                with pytest.raises(ValueError, match=r"isn't what was written|is truncated"):
                     load_tensors(path)
         path.write_bytes(whole)
     (made / "config.json").unlink()
@@ -92,3 +93,54 @@ def test_the_command_names_what_differs(
     for wrong, reason in ((tmp_path / "gone.h5", "is missing"), (tmp_path / "empty", "holds no run")):
         (tmp_path / "empty").mkdir(exist_ok=True)
         assert reason in run("pipelines.verify", wrong).stderr
+
+
+def test_every_changed_byte_of_a_state_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / CHECKPOINT
+    tensors = {"a.b": torch.arange(40.0), "c": torch.tensor(3), "d": torch.zeros(0, 2, dtype=torch.bfloat16)}
+    save_tensors(path, tensors, {"loss": float("inf"), "history": [1, 2]})
+    read, header = load_tensors(path)
+    assert header == {"loss": float("inf"), "history": [1, 2]}
+    assert all(torch.equal(read[name], tensor) for name, tensor in tensors.items())
+    content = path.read_bytes()
+    for place in range(len(content)):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        try:
+            again, known = load_tensors(path)
+        except ValueError as error:
+            assert "isn't what was written" in str(error) or "is truncated or was not written" in str(error)
+        else:  # a space of JSON became another one, or the like: nothing that is read
+            assert known == header and again.keys() == tensors.keys()
+            assert all(torch.equal(again[name], tensor) for name, tensor in tensors.items())
+
+
+def test_a_state_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.ones(2)}, tmp_path / "w", {"header": json.dumps({"seed": 1})})
+    tensors, header = load_tensors(tmp_path / "w")
+    assert header == {"seed": 1} and tensors["a"].tolist() == [1, 1]
+
+
+def test_changed_bits_of_kept_frames_are_noticed(tmp_path: Path) -> None:
+    from ser_heads.training.cache import SegmentFolder
+
+    folder = SegmentFolder(tmp_path / "a.frames-1")
+    frames = np.random.default_rng(0).normal(size=(500, 16)).astype(np.float32)
+    with folder.segment(16) as add:
+        add(3, 0, frames)
+    np.testing.assert_array_equal(folder.read(3, 0), frames)
+    folder.close()
+    (segment,) = folder.path.iterdir()
+    with h5py.File(segment) as file:
+        assert file["index"].fletcher32
+        place = file["frames"].id.get_chunk_info(2).byte_offset
+    content = bytearray(segment.read_bytes())
+    content[place + 77] ^= 4
+    segment.write_bytes(content)
+    again = SegmentFolder(folder.path)
+    with pytest.raises(ValueError, match=r"a\.frames-1 was damaged and is removed: the same command makes"):
+        again.read(3, 0)
+    assert not folder.path.exists()

@@ -25,7 +25,9 @@ from numpy.typing import NDArray
 
 from fins.audio import WINDOW, Signal
 from fins.data.store import Store
-from fins.hdf5 import NewHdf5File
+from fins.disk import PARTIAL
+from fins.hdf5 import NewHdf5File, new_dataset
+from fins.leftovers import remove_abandoned
 from fins.progress import SILENT, Watch
 from ser_heads.frontends import FrontEnd
 from ser_heads.frontends.waveform import Trim
@@ -43,7 +45,6 @@ CHECKED = 3  # recordings that are computed again before kept frames are trusted
 TOLERANCE = 1e-3  # of the largest value of a column in a recording
 ROUNDING = 1e-6  # of the largest value of all columns: a faint band is what roundings of loud ones leave
 KEPT_FOLDERS = 4  # beside a store, made in other ways
-ABANDONED = 3600.0  # seconds after which an unfinished file isn't being written any more
 BLOCK = 64  # recordings of a segment's writing at once
 IN_MEMORY = 2 << 30  # bytes that a MemoryCache holds, at most
 
@@ -214,8 +215,15 @@ class SegmentFolder:
         return sorted({min(numbers), max(numbers)}) if numbers else []
 
     def read(self, row: int, copy: int) -> Frames:
+        """ValueError if they aren't what was written; the folder is removed then."""
         segment, first, end = self.where[row, copy]
-        return self.frames[segment][first:end]
+        try:
+            return self.frames[segment][first:end]
+        except (OSError, RuntimeError) as error:
+            shutil.rmtree(self.path, ignore_errors=True)
+            raise ValueError(
+                f"{self.path} was damaged and is removed: the same command makes it again"
+            ) from error
 
     def segment(self, n_columns: int) -> SegmentWriter:
         return SegmentWriter(self, n_columns)
@@ -275,7 +283,12 @@ class SegmentWriter:
         self.new = NewHdf5File(self.path)
         self.file = self.new.__enter__()
         self.frames = self.file.create_dataset(
-            "frames", (0, self.n_columns), "f4", maxshape=(None, self.n_columns), chunks=(128, self.n_columns)
+            "frames",
+            (0, self.n_columns),
+            "f4",
+            maxshape=(None, self.n_columns),
+            chunks=(128, self.n_columns),
+            fletcher32=True,
         )
         return self
 
@@ -290,7 +303,7 @@ class SegmentWriter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if kind is None:
             self._flush()
-            self.file["index"] = np.array(self.index, np.int64).reshape(-1, 4)
+            new_dataset(self.file, "index", np.array(self.index, np.int64).reshape(-1, 4))
         self.new.__exit__(kind, error, trace)
         if kind is None:
             self.folder._open(self.path)
@@ -319,10 +332,7 @@ def evict(store: Path, newest: Path) -> None:
     for path in store.parent.glob(f"{glob.escape(store.stem)}.frames-*"):
         with contextlib.suppress(FileNotFoundError):  # another run may evict too
             ages[path] = path.stat().st_mtime
-    for partial in newest.glob("*.partial"):
-        with contextlib.suppress(FileNotFoundError):
-            if partial.stat().st_mtime < time.time() - ABANDONED:
-                partial.unlink()
+    remove_abandoned(newest.glob(f"*{PARTIAL}"))
     others = sorted((path for path in ages if path != newest), key=ages.__getitem__)
     for path in others[: max(0, len(others) + 1 - KEPT_FOLDERS)]:
         shutil.rmtree(path, ignore_errors=True)
