@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import subprocess
+import sys
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,18 @@ from fins.leftovers import hold, let_go, share
 
 CHUNK_BYTES = 1 << 16  # of which each has a checksum: read as a whole, so not many
 VERSION = "v110"  # of the format: the first whose headers and indexes have checksums
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+WITH_CHECKSUMS = 3  # of that version: the number after the signature
+PATIENCE = 60.0  # seconds in which the texts of any store are read
+READ_TEXTS = """
+import sys, h5py
+def read(name, item):
+    for attribute in item.attrs: item.attrs[attribute]
+    if isinstance(item, h5py.Dataset) and item.dtype.kind == "O": item[:]
+with h5py.File(sys.argv[1], "r") as file:
+    read("", file)
+    file.visititems(read)
+"""
 
 
 class _Written(io.RawIOBase):
@@ -130,3 +145,25 @@ def set_text(file: h5py.File, name: str, text: str) -> None:
     """Write an attribute that isn't in HDF5's heap either."""
     content = text.encode()
     file.attrs.create(name, content, dtype=h5py.string_dtype("utf-8", max(1, len(content))))
+
+
+def is_readable(path: Path) -> bool:
+    """Whether HDF5 comes to an end with a file's names and texts.
+
+    Without checksums they can hold it beyond an interruption, or crash it, once damaged: another process
+    tries them.
+    """
+    with path.open("rb") as file:
+        version = file.read(len(SIGNATURE) + 1)[-1]
+    status = path.stat()
+    return version >= WITH_CHECKSUMS or _comes_to_an_end(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache
+def _comes_to_an_end(path: Path, mtime: int, size: int) -> bool:
+    """Once for each state of a file."""
+    command = [sys.executable, "-c", READ_TEXTS, str(path)]
+    try:
+        return subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False

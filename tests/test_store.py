@@ -208,6 +208,44 @@ def test_a_damaged_store_names_the_dataset(tmp_path: Path) -> None:
             store.windows(0, 3)
 
 
+def write_as_before(new: Path, old: Path) -> None:
+    """A store as the first versions wrote it: texts of any length, nothing in chunks."""
+    with h5py.File(new) as source, h5py.File(old, "w") as file:
+        for name, value in source.attrs.items():
+            file.attrs[name] = value.decode() if isinstance(value, bytes) else value
+        for name in ("signal", "windows/start", "windows/utterance", *(f"labels/{name}" for name in STORED)):
+            file[name] = source[name][:]
+        for name, column in source["utterances"].items():
+            if column.dtype.kind == "S":
+                texts = list(column.asstr()[:])
+                file.create_dataset(f"utterances/{name}", data=texts, dtype=h5py.string_dtype())
+            else:
+                file[f"utterances/{name}"] = column[:]
+
+
+def test_a_damaged_heap_of_an_earlier_store_hangs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fins.hdf5.PATIENCE", 3.0)
+    new, old = tmp_path / "new.h5", tmp_path / "old.h5"
+    write_store(new, make_recordings(64))
+    write_as_before(new, old)
+    whole = old.read_bytes()
+    heap = whole.find(b"GCOL", 4_096)
+    with h5py.File(old) as file:
+        column = file["utterances/id"].id.get_offset()
+    for place, filling in ((heap + 694, bytes(4_096)), (column, b"\xff" * 64), (heap + 8, b"\xff" * 8)):
+        damaged = bytearray(whole)
+        damaged[place : place + len(filling)] = filling
+        old.write_bytes(damaged[: len(whole)])
+        with pytest.raises(
+            StoreError, match=r"is damaged: HDF5 can't read its names and texts: make it again"
+        ):
+            Store(old)
+    old.write_bytes(whole)
+    Store(old).close()
+
+
 def test_no_store_has_a_heap_that_can_hang(tmp_path: Path, small_store: Path) -> None:
     content = small_store.read_bytes()
     assert b"GCOL" not in content
@@ -218,19 +256,9 @@ def test_no_store_has_a_heap_that_can_hang(tmp_path: Path, small_store: Path) ->
 
 
 def test_a_store_of_an_earlier_version_is_read_and_said_to_carry_no_checksums(tmp_path: Path) -> None:
-    """As versions before wrote it: texts of any length, nothing in chunks."""
     new, old = tmp_path / "new.h5", tmp_path / "old.h5"
     write_store(new, make_recordings(4))
-    with h5py.File(new) as source, h5py.File(old, "w") as file:
-        file.attrs.update(source.attrs)
-        for name in ("signal", "windows/start", "windows/utterance", *(f"labels/{name}" for name in STORED)):
-            file[name] = source[name][:]
-        for name, column in source["utterances"].items():
-            if column.dtype.kind == "S":
-                texts = list(column.asstr()[:])
-                file.create_dataset(f"utterances/{name}", data=texts, dtype=h5py.string_dtype())
-            else:
-                file[f"utterances/{name}"] = column[:]
+    write_as_before(new, old)
     with Store(old) as before, Store(new) as now:
         assert not before.has_checksums and before.damaged() == [] and now.has_checksums
         for name, column in now.utterances.items():

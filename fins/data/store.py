@@ -26,7 +26,7 @@ from data_manifests.manifest import Utterance
 from fins.audio import FULL_SCALE, HOP, SAMPLE_RATE, WINDOW, count_windows, cut_windows
 from fins.disk import PARTIAL
 from fins.features import FEATURES, STORED, Floats, compute_features
-from fins.hdf5 import NewHdf5File, empty_dataset, fixed_texts, new_dataset, set_text
+from fins.hdf5 import NewHdf5File, empty_dataset, fixed_texts, is_readable, new_dataset, set_text
 from fins.leftovers import remove_abandoned
 from fins.runs import library_versions
 
@@ -284,7 +284,7 @@ def _open_checked(path: Path) -> tuple[h5py.File, dict[str, NDArray]]:
         reason = "is truncated" if "truncated" in str(error) else f"can't be opened ({error})"
         raise StoreError(f"the store {path} {reason}: {ADVICE}") from error
     try:
-        fault = _fault(file)
+        fault = _fault(file) if is_readable(path) else "is damaged: HDF5 can't read its names and texts"
         utterances = {} if fault else _read_utterances(file)
     except Exception as error:  # HDF5 answers damaged bytes with errors of nearly every kind
         fault = f"is damaged ({type(error).__name__})"
