@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 try:
@@ -64,13 +64,16 @@ def remove_abandoned(paths: Iterable[Path]) -> None:
 
 
 @contextlib.contextmanager
-def temporary_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
+def temporary_folder(
+    prefix: str, parent: Path | None = None, end: Callable[[Path], None] = lambda folder: None
+) -> Iterator[Path]:
     """A folder that is removed here or, if this process is killed, by the next that asks for such a one.
 
-    prefix : of its name; parent : where it lies, by default where the system has temporary files
+    prefix : of its name; parent : where it lies, by default where the system has temporary files; end : what
+        a killed process left at work in a folder, before that is removed
     """
     parent = Path(tempfile.gettempdir()) if parent is None else parent
-    _remove_folders(parent, prefix)
+    _remove_folders(parent, prefix, end)
     descriptor = None
     while True:  # until no other process has taken it for an abandoned one
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
@@ -84,7 +87,7 @@ def temporary_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
         let_go(descriptor)
 
 
-def _remove_folders(parent: Path, prefix: str) -> None:
+def _remove_folders(parent: Path, prefix: str, end: Callable[[Path], None]) -> None:
     """Those of the prefix that have the marker, and whose process is gone."""
     with contextlib.suppress(OSError):
         for folder in [path for path in parent.iterdir() if path.name.startswith(prefix)]:
@@ -92,6 +95,7 @@ def _remove_folders(parent: Path, prefix: str) -> None:
             if not folder.is_symlink() and marker.is_file():
                 remove_abandoned([marker])
                 if not marker.exists():
+                    end(folder)
                     shutil.rmtree(folder, ignore_errors=True)
 
 

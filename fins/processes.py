@@ -9,9 +9,10 @@ import threading
 from pathlib import Path
 
 KILLED = 130  # exit code, as after an interruption
-
-
 SEMAPHORES = Path("/dev/shm")  # where Linux shows them, as sem.NAME
+NUMBERED = Path(
+    "/proc/self/ns/pid"
+)  # among which processes a number is its own; containers may share semaphores
 
 
 def name_semaphores() -> None:
@@ -19,12 +20,15 @@ def name_semaphores() -> None:
 
     Workers that are started anew open them by their name, so that these outlive a kill of all at once.
     """
-    for path in SEMAPHORES.glob("sem.ser-*"):
-        number = path.name.split("-")[1]
+    if not (SEMAPHORES.is_dir() and NUMBERED.exists()):
+        return
+    prefix = f"ser-{NUMBERED.stat().st_ino}"
+    for path in SEMAPHORES.glob(f"sem.{prefix}-*"):
+        number = path.name.split("-")[2]
         if number.isdigit() and not _is_running(int(number)):
             with contextlib.suppress(OSError):
                 path.unlink()
-    vars(multiprocessing.current_process())["_config"]["semprefix"] = f"/ser-{os.getpid()}"
+    vars(multiprocessing.current_process())["_config"]["semprefix"] = f"/{prefix}-{os.getpid()}"
 
 
 def _is_running(number: int) -> bool:

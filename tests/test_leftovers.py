@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -129,16 +130,54 @@ lock = multiprocessing.get_context("spawn").Lock(); print("here", flush=True); t
 
 @pytest.mark.skipif(not SEMAPHORES.is_dir(), reason="this system shows no semaphores")
 def test_semaphores_of_killed_commands_are_removed() -> None:
+    others = SEMAPHORES / "sem.ser-1-4194305-of-another-container"  # a number that no process can have here
+    others.touch()
     command = [sys.executable, "-c", SEMAPHORE]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
     assert process.stdout is not None and process.stdout.readline()
     try:
         name_semaphores()
-        assert len(list(SEMAPHORES.glob(f"sem.ser-{process.pid}-*"))) == 1  # it is running
+        assert len(list(SEMAPHORES.glob(f"sem.ser-*-{process.pid}-*"))) == 1  # it is running
+        assert others.exists()
     finally:
+        others.unlink(missing_ok=True)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     deadline = time.monotonic() + 10  # its tracker of resources may remove them, too
-    while list(SEMAPHORES.glob(f"sem.ser-{process.pid}-*")) and time.monotonic() < deadline:
+    while list(SEMAPHORES.glob(f"sem.ser-*-{process.pid}-*")) and time.monotonic() < deadline:
         name_semaphores()
-    assert not list(SEMAPHORES.glob(f"sem.ser-{process.pid}-*"))
+    assert not list(SEMAPHORES.glob(f"sem.ser-*-{process.pid}-*"))
+
+
+SESSION = """
+import time; from ser_heads.experiments.cluster import ray_session
+with ray_session(n_cpus=1):
+    time.sleep(3); print("here", flush=True); time.sleep(60)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="this system shows no processes")
+def test_processes_of_a_killed_search_are_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    from ser_heads.experiments.cluster import end_processes, processes_in
+
+    parent = Path(tempfile.mkdtemp(prefix="s", dir="/tmp"))  # short: for sockets
+    monkeypatch.setenv("TMPDIR", str(parent))
+    process = subprocess.Popen([sys.executable, "-c", SESSION], stdout=subprocess.PIPE)
+    assert process.stdout is not None and process.stdout.readline()
+    (folder,) = parent.iterdir()
+    reader = subprocess.Popen(
+        ["tail", "-f", *folder.glob("session_latest/logs/*.log")], stdout=subprocess.DEVNULL
+    )
+    process.kill()  # alone: its Ray goes on
+    process.wait()
+    try:
+        assert processes_in(folder)
+        with temporary_folder("ser-", parent, end_processes):
+            assert not folder.exists() and not processes_in(folder)
+        assert reader.poll() is None  # somebody's own
+    finally:
+        reader.kill()
+        reader.wait()
+        parent.rmdir()

@@ -5,13 +5,17 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import signal
 import socket
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from fins.command import sentence_of
 from fins.leftovers import temporary_folder
 
 ANSWERS = 5.0  # seconds in which a cluster does
+ENDING = 5.0  # seconds in which processes that are killed are gone
 RETRIES = 3  # of work whose process was lost
 OBJECT_STORE = 100 * 2**20  # bytes: what processes hand each other here are numbers
 QUIET = {
@@ -47,7 +51,8 @@ def ray_session(address: str | None = None, n_cpus: int | None = None) -> Iterat
     import ray
 
     silent = {"log_to_driver": False, "logging_level": "CRITICAL"}
-    own_folder = contextlib.nullcontext() if address else temporary_folder("ser-")  # short: for sockets
+    # a short name: sockets lie there
+    own_folder = contextlib.nullcontext() if address else temporary_folder("ser-", end=end_processes)
     with own_folder as folder:
         try:
             if address:
@@ -57,6 +62,29 @@ def ray_session(address: str | None = None, n_cpus: int | None = None) -> Iterat
             yield
         finally:
             ray.shutdown()
+
+
+def end_processes(folder: Path) -> None:
+    """End what a killed session left at work in its folder; some of it ends by itself, much later."""
+    for number in processes_in(folder):
+        with contextlib.suppress(OSError):
+            os.kill(number, signal.SIGKILL)
+    deadline = time.monotonic() + ENDING
+    while processes_in(folder) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def processes_in(folder: Path) -> list[int]:
+    """Numbers of Ray's processes that have files open in a folder, where the system shows them."""
+    numbers = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended, or is somebody else's
+            title = (process / "cmdline").read_bytes()
+            if title.startswith(b"ray::") or b"/ray/" in title:
+                opened = [os.readlink(link) for link in (process / "fd").iterdir()]
+                if any(Path(name).is_relative_to(folder) for name in opened):
+                    numbers.append(int(process.name))
+    return numbers
 
 
 def join_cluster(address: str, silent: dict[str, object]) -> None:
