@@ -12,16 +12,15 @@ import soundfile
 
 from data_manifests.labels import EMOTIONS
 from data_manifests.manifest import Utterance
-from fins.audio import SAMPLE_RATE, quantise, resample
+from fins.audio import quantise, resample
 from fins.data.audit import AuditConfig, audit_split
 from fins.data.store import Recording, write_store
 from fins.data.table import UtteranceTable
 from fins.learning.run import FinRunConfig, train_fin
 from fuzz.sound import RATE, voice
 from ser_heads.evidence.entries import add_entry
-from ser_heads.experiments import configure
+from ser_heads.experiments import configure, learning
 from ser_heads.experiments import run as runs_of_classifiers
-from ser_heads.experiments import learning
 from ser_heads.experiments.run import train_classifier
 from ser_heads.inference.export import export_model
 from ser_heads.inference.files import PredictOptions, predict_files
@@ -90,14 +89,24 @@ def write_tables(folder: Path) -> None:
     rows = [f"{place:03d},made/s{place // 4 % 4},{EMOTIONS[place % 4]}" for place in range(32)]
     for place in range(12):
         soundfile.write(folder / "clips" / f"{place:03d}.wav", voice(seed=place), RATE)
-    own = [f"clips/{place:03d}.wav,{EMOTIONS[place % 4]},s{place % 3},train,0.0,{place + 1}.5" for place in range(12)]
+    own = [
+        f"clips/{place:03d}.wav,{EMOTIONS[place % 4]},s{place % 3},train,0.0,{place + 1}.5"
+        for place in range(12)
+    ]
     (folder / "own.csv").write_text("\n".join(["path,emotion,speaker,part,start,end", *own]) + "\n")
     part = ("train", "train", "validation", "test")
-    manifest = [f"made/{row},{part[place // 4 % 4]},{place % 3},{place:064x}" for place, row in enumerate(rows)]
+    manifest = [
+        f"made/{row},{part[place // 4 % 4]},{place % 3},{place:064x}" for place, row in enumerate(rows)
+    ]
     header = "utterance,speaker,emotion,part,sentence,sha256"
     (folder / "manifest.csv").write_text("\n".join([header, *manifest]) + "\n")
-    answers = [f"{row.replace(',made/', ',')},{EMOTIONS[(place * 3) % 4]},0.{place + 10}" for place, row in enumerate(rows)]
-    (folder / "answers.csv").write_text("\n".join(["file,speaker,emotion,answer,confidence", *answers]) + "\n")
+    answers = [
+        f"{row.replace(',made/', ',')},{EMOTIONS[(place * 3) % 4]},0.{place + 10}"
+        for place, row in enumerate(rows)
+    ]
+    (folder / "answers.csv").write_text(
+        "\n".join(["file,speaker,emotion,answer,confidence", *answers]) + "\n"
+    )
     (folder / "sweep.py").write_text(SWEEP)
     (folder / "space.py").write_text(SPACE)
     (folder / "journal.jsonl").write_text(JOURNAL)
@@ -124,7 +133,9 @@ def make_whole(folder: Path) -> Whole:
         runs_of_classifiers.draw_scores, learning.plot_learning_curves = drawn
     fin = FinRunConfig("rms", "paper", store=(whole.store,), epochs=1, epoch_windows=64, out=folder / "fin")
     train_fin(fin)
-    predict_files(PredictOptions(str(folder / "run0"), (str(folder / "clips"),), out=folder / "answers.jsonl"))
+    predict_files(
+        PredictOptions(str(folder / "run0"), (str(folder / "clips"),), out=folder / "answers.jsonl")
+    )
     (folder / "results").mkdir()
     add_entry(folder / "run0", "made", folder / "results")
     return whole

@@ -122,7 +122,10 @@ class SoundCases:
         if np.abs(signal).max() > 2 * LOUDEST:
             raise Fault(f"samples up to {np.abs(signal).max():g}")
         whole = self.whole[ending].read_bytes()
-        first = next((place for place, pair in enumerate(zip(content, whole, strict=False)) if pair[0] != pair[1]), len(whole))
+        first = next(
+            (place for place, pair in enumerate(zip(content, whole, strict=False)) if pair[0] != pair[1]),
+            len(whole),
+        )
         is_payload = damage in OF_PAYLOAD and first > max(64, len(whole) // 3)
         if damage == "cut" or is_payload:
             difference = len(signal) - self.lengths[ending]

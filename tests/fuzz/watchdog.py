@@ -1,4 +1,4 @@
-"""Cases in a process of their own, with a limit of time and memory for each: a hang and a crash are counted."""
+"""Cases in a process of their own, each with a limit of time and memory: hangs and crashes are counted."""
 
 from __future__ import annotations
 
@@ -60,7 +60,8 @@ def fault_of_sentence(sentence: str, names: Iterable[str]) -> str:
     """What a message lacks of one plain sentence that names what it is about; empty if nothing."""
     if not sentence or "\n" in sentence or len(sentence) > LONGEST:
         return "no sentence"
-    if re.search(r"Traceback|object at 0x|buf = |Errno|\bNoneType\b|codec can't", sentence):
+    of_ones_own = re.search(r"\.py is broken", sentence)  # what Python says of a user's own code is told
+    if re.search(r"Traceback|object at 0x|buf = |Errno|NoneType|codec can't", sentence) and not of_ones_own:
         return "no plain sentence"
     names = list(names)
     if names and not any(name in sentence for name in names):
@@ -77,11 +78,26 @@ def judge(call: Callable[[], object], *names: str) -> Verdict:
     except (ValueError, OSError) as error:
         sentence = sentence_of(error)
         fault = fault_of_sentence(sentence, names)
-        return Verdict("failed", f"{fault}: {type(error).__name__}: {sentence}") if fault else Verdict("refused", sentence)
+        return (
+            Verdict("failed", f"{fault}: {type(error).__name__}: {sentence}")
+            if fault
+            else Verdict("refused", sentence)
+        )
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
-        frame = next((one for one in reversed(frames) if "/fuzz/" not in one.filename and "/tests/" not in one.filename and "site-packages" not in one.filename), frames[-1])
-        return Verdict("failed", f"{type(error).__name__}: {error} ({Path(frame.filename).name}:{frame.lineno})")
+        frame = next(
+            (
+                one
+                for one in reversed(frames)
+                if "/fuzz/" not in one.filename
+                and "/tests/" not in one.filename
+                and "site-packages" not in one.filename
+            ),
+            frames[-1],
+        )
+        return Verdict(
+            "failed", f"{type(error).__name__}: {error} ({Path(frame.filename).name}:{frame.lineno})"
+        )
     return Verdict("held")
 
 
@@ -142,7 +158,11 @@ class _Worker:
         _, status = os.waitpid(self.pid, 0)
         if self.late:
             return "it hung"
-        return f"its process ended by signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else "its process ended"
+        return (
+            f"its process ended by signal {os.WTERMSIG(status)}"
+            if os.WIFSIGNALED(status)
+            else "its process ended"
+        )
 
 
 def _serve(pipe: Connection, work: Callable[[int], Verdict], memory: int) -> None:
