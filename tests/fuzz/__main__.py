@@ -1,4 +1,4 @@
-"""python -m fuzz: all parts of the suite, and their counts as a table. Ends with exit code 1 if any case failed."""
+"""python -m fuzz: all parts of the suite, and their counts as a table. Exit code 1 if any case failed."""
 
 from __future__ import annotations
 
