@@ -178,14 +178,19 @@ def as_json(content: object) -> str:
 def read_json(path: Path) -> dict[str, Any]:
     """ValueError in one sentence for a file that is missing or no JSON object."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError as error:
         raise ValueError(f"{path} is missing: is the run finished?") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no JSON: the run has to be made again") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds no JSON object: the run has to be made again")
     return content
+
+
+def _refuse_constant(name: str) -> None:
+    """Raises ValueError: NaN and Infinity are no JSON."""
+    raise ValueError(name)
 
 
 def write_history(path: Path, rows: Sequence[Any], kind: type) -> None:

@@ -21,6 +21,7 @@ BITRATES = {  # kbit/s, by MPEG-1 or later, and layer
 }
 RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}  # Hz
 DELAY = 529  # samples that the decoder leaves out at the start where a Xing header is
+TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICS")  # how what may follow the last frame starts
 NEAR = 1 << 16  # bytes in which the first frame, or the next one after a gap, is looked for
 
 
@@ -73,7 +74,7 @@ def read_mpeg(file: BinaryIO, size: int, start: int) -> Contents | None:
     fault = scan.count(first, header)
     stated, trimmed = _read_info(scan.read(first, 192), header)
     n_frames = scan.n_frames - (stated is not None)
-    if not fault and stated is not None and n_frames < stated - 1:
+    if not fault and stated is not None and n_frames < stated - (0 if scan.ends_in_no_sound() else 1):
         fault = "truncated"
     n_samples = n_frames * header.n_samples
     if fault or header.kind[1] != 3:
@@ -118,7 +119,7 @@ class FrameScan:
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self.file, self.size = file, size
-        self.n_frames = 0
+        self.n_frames, self.end = 0, 0  # of the last frame
 
     def read(self, place: int, n_bytes: int) -> bytes:
         self.file.seek(place)
@@ -158,6 +159,7 @@ class FrameScan:
                 self.n_frames += 1
                 if place > self.size:
                     return "truncated"
+                self.end = place
             elif n_bytes := self.tag(place):
                 place += n_bytes
             else:
@@ -184,6 +186,11 @@ class FrameScan:
             return max(0, self.read(place, 1 << 20).find(b"LYRICS200") + 9)
         zeros = self.read(place, NEAR)
         return len(zeros) - len(zeros.lstrip(b"\0"))
+
+    def ends_in_no_sound(self) -> bool:
+        """Whether behind the last frame there is something else than a tag, such as what was a frame."""
+        behind = self.read(self.end, 8) if self.end < self.size else b""
+        return bool(behind) and not behind.startswith(TAGS)
 
     def _judge_end(self, place: int) -> str:
         """Of what is behind the last frame and is no frame."""

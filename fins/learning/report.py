@@ -110,7 +110,7 @@ def read_results(runs: Sequence[Path], watch: Watch = SILENT) -> list[dict[str, 
         if KEYS - result.keys():
             passed.append(f"{path} is no result of fins.train")
             continue
-        if any(ROW_KEYS - row.keys() for row in result["r2"]) or not held_out_rows(result["r2"]):
+        if not _has_rows(result["r2"]):
             raise ValueError(f"{path} has no R² of held-out windows")
         results.append({"run": str(run), **result})
     if passed and not results:
@@ -121,6 +121,12 @@ def read_results(runs: Sequence[Path], watch: Watch = SILENT) -> list[dict[str, 
         watch.note(f"passed over {len(passed)} of {len(runs)}, which hold no result of fins.train")
     order = [*FEATURES, *(result["feature"] for result in results)]
     return sorted(results, key=lambda result: (order.index(result["feature"]), result["run"]))
+
+
+def _has_rows(rows: Any) -> bool:
+    """Whether these are rows of R², some of held-out windows."""
+    whole = isinstance(rows, list) and all(isinstance(row, dict) and row.keys() >= ROW_KEYS for row in rows)
+    return whole and bool(held_out_rows(rows))
 
 
 def score_conditions(

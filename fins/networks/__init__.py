@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import get_args
+
+from torch import Tensor
 
 from fins.features import FEATURES, get_feature
 from fins.networks.compact import CompactFin
@@ -79,4 +82,12 @@ def load_fin(name: str | os.PathLike[str]) -> Fin:
         fin.load_state_dict(tensors)
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{path} holds no weights of a FIN of this version: train it again") from error
+    refuse_non_finite(path, tensors)
     return fin.eval()
+
+
+def refuse_non_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """ValueError, in one sentence, for weights of which one is NaN or infinite."""
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise ValueError(f"{path} is damaged: {name} holds numbers that are NaN or infinite")

@@ -39,7 +39,16 @@ TITLES = {
     "weighted_f1": "weighted-F1",
     "precision": "precision",
 }
-OF_A_RUN = {"model", "parameters", "protocol", "parts", "labels", "uar", "n_utterances"}
+OF_A_RUN: dict[str, type | tuple[type, ...]] = {
+    "model": str,
+    "parameters": int,
+    "protocol": str,
+    "parts": dict,
+    "labels": list,
+    "uar": (int, float),
+    "n_utterances": int,
+}
+"""Key of a result → what its value is."""
 
 
 @dataclass(frozen=True)
@@ -255,8 +264,11 @@ def describe_parts(rows: pd.DataFrame, parts: Mapping[str, NDArray[np.int64]]) -
 def read_result(run: Path) -> dict[str, Any]:
     """The result of a finished run of pipelines.train."""
     result = read_json(run / RESULT)
-    if not set(result) >= OF_A_RUN:
+    if not set(result) >= set(OF_A_RUN):
         raise ValueError(f"{run} holds no run of pipelines.train")
+    for name, kind in OF_A_RUN.items():
+        if not isinstance(result[name], kind):
+            raise ValueError(f"{run / RESULT} is damaged: its {name} is none; make the run again")
     return result
 
 

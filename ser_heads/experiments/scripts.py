@@ -39,9 +39,13 @@ def run_script(named: str, shipped: Mapping[str, ModuleType], kind: str, functio
         known = ", ".join(sorted(shipped))
         raise ValueError(f"there is no {kind} {named}: give one of {known}, or the path of a .py file")
     try:
+        text = path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"the {kind} {named} is no text in UTF-8: save it as such") from error
+    try:
         if named not in shipped:
             defined = {"__name__": path.stem, "__file__": str(path)}
-            exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), defined)
+            exec(compile(text, str(path), "exec"), defined)
         returned = {name: defined[name]() for name in functions if name in defined}
     except Exception as error:  # a user's own code
         raise ValueError(_why_broken(error, f"{kind} {named}", path)) from error

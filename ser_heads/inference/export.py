@@ -24,7 +24,7 @@ from fins.audio import SAMPLE_RATE, WINDOW
 from fins.disk import naming
 from fins.progress import SILENT, Watch
 from fins.tensors import WEIGHTS, load_tensors
-from ser_heads.inference.int8 import compare_recalls, round_weights
+from ser_heads.inference.int8 import Session, compare_recalls, round_weights
 from ser_heads.inference.predict import batch_of
 from ser_heads.layers.masked import mask_until
 from ser_heads.model import SerModel
@@ -290,9 +290,7 @@ def metadata_of(model: SerModel, card: Mapping[str, Any]) -> dict[str, str]:
 
 def compare(model: SerModel, path: Path) -> float:
     """The largest difference in probability between PyTorch and onnxruntime, on recordings of noise."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = Session(path)
     reference = WithProbabilities(copy.deepcopy(model).cpu().eval())
     rng = np.random.default_rng(0)
     largest = 0.0
@@ -301,8 +299,10 @@ def compare(model: SerModel, path: Path) -> float:
         waveform, lengths = batch_of([noise.astype(np.float32) for noise in noises], torch.device("cpu"))
         with torch.no_grad():
             expected = reference(waveform, lengths).numpy()
-        inputs = {"waveform": waveform.numpy(), "lengths": lengths.numpy()}
-        largest = max(largest, float(np.abs(session.run(None, inputs)[0] - expected).max()))
+        answers = session.run(waveform.numpy(), lengths.numpy())
+        if answers.shape != expected.shape:
+            raise ValueError(f"{path} has answers of another shape than PyTorch's: export it again")
+        largest = max(largest, float(np.abs(answers - expected).max()))
     return largest
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,30 @@ def round_tensor(weights: NDArray[np.float32], axis: int) -> tuple[NDArray[np.in
     return np.rint(weights / scale.reshape(shape)).astype(np.int8), scale
 
 
+class Session:
+    """An ONNX file, opened by onnxruntime on the CPU; what that says of a damaged one is a ValueError."""
+
+    def __init__(self, path: Path) -> None:
+        import onnxruntime
+
+        self.path = path
+        with self.checked():
+            self.session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+    def run(self, waveform: NDArray[np.float32], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(batch, n) and (batch,) → probabilities, (batch, n_labels)."""
+        with self.checked():
+            return self.session.run(None, {"waveform": waveform, "lengths": lengths})[0]
+
+    @contextmanager
+    def checked(self) -> Iterator[None]:
+        """onnxruntime has exceptions of its own, none of which is a sentence."""
+        try:
+            yield
+        except Exception as error:
+            raise ValueError(f"{self.path} is no whole ONNX file of a classifier: export it again") from error
+
+
 def compare_recalls(
     model: SerModel, path: Path, run: Path, stores: Sequence[Path], watch: Watch = SILENT
 ) -> dict[str, float]:
@@ -63,13 +88,11 @@ def compare_recalls(
     returns : "PyTorch" and "ONNX" → UAR over the emotions that the model knows; "largest" → largest
         difference of a probability; "n" → how many recordings. Raises ValueError if there is none.
     """
-    import onnxruntime
-
     from fins.data.splits import SPLIT, rows_not_trained_on
     from fins.data.table import UtteranceTable
     from fins.runs import RESULT, read_json
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = Session(path)
     shares: dict[str, list[NDArray[np.float64]]] = {"PyTorch": [], "ONNX": []}
     with UtteranceTable(stores) as table:
         places = np.arange(len(table.rows))
@@ -85,8 +108,7 @@ def compare_recalls(
             for place in places[known]:
                 signal = table.signal(int(place))
                 shares["PyTorch"].append(probabilities_of(model, [signal])[0])
-                inputs = {"waveform": signal[None], "lengths": np.array([len(signal)])}
-                shares["ONNX"].append(session.run(None, inputs)[0][0])
+                shares["ONNX"].append(session.run(signal[None], np.array([len(signal)]))[0])
                 bar.update()
     truth = np.array([model.labels.index(emotion) for emotion in emotions[known]])
     stacked = {name: np.stack(rows) for name, rows in shares.items()}

@@ -124,6 +124,10 @@ def probabilities_of(
             logits = model(waveform, lengths) if trim else untrimmed(model, waveform, lengths)
             scaled = logits.double() / model.temperature.double()
             probabilities[batch] = scaled[:, chosen].softmax(dim=1).cpu().numpy()
+    if not np.isfinite(probabilities).all():
+        raise ValueError(
+            f"the weights of {model.name} are damaged, its answers are no numbers: train it again"
+        )
     return probabilities
 
 

@@ -11,7 +11,7 @@ from typing import Any, get_origin, get_type_hints
 
 from torch import Tensor
 
-from fins.networks import Fin, FinConfig
+from fins.networks import Fin, FinConfig, refuse_non_finite
 from fins.runs import tidy_run
 from fins.tensors import WEIGHTS, load_tensors, save_tensors
 from ser_heads.frontends.fins import FinFrontEnd, built_fins
@@ -174,4 +174,5 @@ def load(path: str | Path) -> SerModel:
         model.load_state_dict(tensors)
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{path} holds no classifier of this version: train it again") from error
+    refuse_non_finite(path, tensors)
     return model.eval()

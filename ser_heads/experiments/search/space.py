@@ -117,7 +117,10 @@ def read_space(named: str, shipped: Mapping[str, ModuleType]) -> SearchSpace:
             f"{default.model} has no epochs to stop at: pipelines.train tries all of it by itself"
         )
     for option, distribution in options.items():
-        check_option(default, option, distribution)
+        try:
+            check_option(default, option, distribution)
+        except ValueError as error:
+            raise ValueError(f"the search space {named}: {error}") from error
     return SearchSpace(script.name, script.about, default, dict(options))
 
 

@@ -108,18 +108,19 @@ class Journal:
         """Read what is there; a last line that a kill cut short is taken away."""
         self.path = path
         self.lines: list[Row] = []
-        text = path.read_text() if path.exists() else ""
-        whole = text[: text.rfind("\n") + 1]
-        if whole != text:
-            path.write_text(whole)
-        try:
-            self.lines = [json.loads(line) for line in whole.splitlines()]
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path} is damaged: delete the folder to search again") from error
+        content = path.read_bytes() if path.exists() else b""
+        whole = content[: content.rfind(b"\n") + 1]
+        if whole != content:
+            path.write_bytes(whole)
         self.full = ""  # what the first trial says that had no room on the disk, in this try
         self.trials: dict[int, TrialRecord] = {}
-        for line in self.lines:
-            self._take(line)
+        try:
+            self.lines = [json.loads(line) for line in whole.decode("utf-8").splitlines()]
+            for line in self.lines:
+                _check_line(line)
+                self._take(line)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} is damaged: delete the folder to search again") from error
         self.before, self.started = max((line["at"] for line in self.lines), default=0.0), time.monotonic()
 
     def write(self, number: int, row: Row) -> None:
@@ -148,6 +149,19 @@ class Journal:
         record.retries += line.get("lost", False)
         if "ended" in line and not says_full(line.get("why", "")):  # such a trial goes on once there is room
             record.ended, record.why = line["ended"], line.get("why", "")
+
+
+def _check_line(line: Mapping[str, Any]) -> None:
+    """Raises KeyError, TypeError or ValueError for what is no line of a journal."""
+    numbers = [line["at"], *(line[name] for name in ("epoch", "uar", "loss") if name in line)]
+    if not isinstance(line["trial"], int) or not all(isinstance(value, int | float) for value in numbers):
+        raise TypeError("no numbers")
+    if "epoch" in line and "uar" not in line:
+        raise KeyError("uar")
+    if not all(isinstance(line.get(name, ""), str) for name in ("ended", "why")):
+        raise TypeError("no words")
+    if not isinstance(line.get("lost", False), bool | int):
+        raise TypeError("no count")
 
 
 def checkpoint_of(out: Path, number: int) -> Path:

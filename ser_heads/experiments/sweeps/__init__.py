@@ -65,7 +65,10 @@ def read_sweep(named: str) -> Sweep:
     if conclude is not None and not callable(conclude):
         raise ValueError(f"the sweep {named} has a conclude that is no function of a folder and rows")
     for name, config in runs.items():
-        check_run(name, config)
+        try:
+            check_run(name, config)
+        except ValueError as error:
+            raise ValueError(f"the sweep {named}: {error}") from error
     return Sweep(script.name, script.about, minutes, dict(runs), conclude)
 
 
