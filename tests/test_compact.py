@@ -14,6 +14,7 @@ import pytest
 import torch
 from conftest import make_signal
 from numpy.typing import NDArray
+from sklearn.metrics import r2_score
 
 import fins
 from fins.audio import SAMPLE_RATE, WINDOW, cut_windows
@@ -104,16 +105,32 @@ def test_weights_start_at_random(feature: str) -> None:
         assert not torch.equal(states[0][name], states[2][name]), name
 
 
-@pytest.mark.parametrize("seed", [pytest.param(11, marks=pytest.mark.slow), 12])
-def test_mfcc_is_learned_from_noise_from_any_seed(seed: int) -> None:
+@pytest.mark.parametrize(
+    ("seed", "first"), [pytest.param(11, 0, marks=pytest.mark.slow), (12, 1), (13, 1)], ids=str
+)
+def test_mfcc_is_learned_from_noise_from_three_seeds(seed: int, first: int) -> None:
     torch.manual_seed(seed)
     fin = MfccFin()
-    if seed == 12:  # without the long stage
+    if first:  # without the long stage
         fin.spectrum.load_state_dict(load_fin(SHIPPED["mel"]).get_submodule("spectrum").state_dict())
-    learned = learn(fin.stages()[seed - 11 :], seed, ignore)
+    learned = learn(fin.stages()[first:], seed, ignore)
     assert all(stage.error < 1e-12 for stage in learned), learned
     r2 = score_clips(fin, FEATURES["mfcc"], synthetic_clips()[::8]).result()
     assert r2.uniform is not None and r2.uniform > 0.99999
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_an_untrained_rms_lacks_no_more_than_a_scale(seed: int) -> None:
+    """What its wiring gives: said in docs/results.md beside the headline table."""
+    torch.manual_seed(seed)
+    fin = build_fin(FinConfig("rms")).eval()
+    windows = np.concatenate([cut_windows(clip) for clip in synthetic_clips()[::8]]).astype(np.float32)
+    truth = np.sqrt(np.square(windows.astype(float)).mean(axis=1))
+    with torch.no_grad():
+        answers = fin(torch.from_numpy(windows)).double().numpy()[:, 0]
+    scale = (answers @ truth) / (answers @ answers)
+    untrained, scaled = (r2_score(truth, factor * answers) for factor in (1, scale))
+    assert 0.75 < untrained < 0.95 and scaled > 0.999
 
 
 @pytest.mark.parametrize("feature", ["zcr", "rms", "chroma", "pitch"])

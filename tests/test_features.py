@@ -18,7 +18,7 @@ from fins.audio import SAMPLE_RATE, WINDOW, cut_windows, read_audio
 from fins.data.synthetic.synthesiser import synthesise
 from fins.features import FEATURES, STORED, Windows, compute_features, get_feature
 from fins.features.chroma import chroma_filters
-from fins.features.chroma_tuned import TUNINGS, find_tunings
+from fins.features.chroma_tuned import TUNINGS, find_tunings, medians
 from fins.features.pitch import pitches
 from fins.features.spectrum import N_MELS, mel_centres, mel_edges, mel_filters
 
@@ -135,6 +135,15 @@ def test_the_tuning_of_tones_is_found(semitones: float) -> None:
     window = np.sin(2 * np.pi * notes[:, None] * np.arange(WINDOW) / SAMPLE_RATE).sum(axis=0)
     (place,) = find_tunings(np.sqrt(Windows(window[None]).power))
     assert TUNINGS[place] == pytest.approx(semitones, abs=0.06)
+
+
+def test_medians_of_rows_are_numpys() -> None:
+    rng = np.random.default_rng(5)
+    counts = [3, 0, 4, 1, 2, 9, 10]
+    row = np.repeat(np.arange(7), counts)
+    values = rng.standard_normal(len(row))
+    expected = [np.median(values[row == place]) if count else 0 for place, count in enumerate(counts)]
+    np.testing.assert_allclose(medians(values, row, 7), expected)
 
 
 def test_a_window_counts_for_itself_whatever_stands_beside_it() -> None:

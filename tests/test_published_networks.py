@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import librosa
@@ -19,6 +18,7 @@ from data_manifests.labels import EMOTIONS
 from fins.audio import cut_windows
 from fins.features import compute_features
 from fins.networks import count_parameters
+from ser_heads.experiments.sweeps import cnn_lstm
 from ser_heads.frontends import FrameBatch
 from ser_heads.frontends.log_mel import LogMel
 from ser_heads.frontends.samples import Resampled
@@ -367,17 +367,20 @@ def test_where_a_recording_lies_is_drawn_in_training_alone(name: str) -> None:
     model = create(name, EMOTIONS).eval()
     batch = side_by_side(make_signal(0), make_signal(1, 20_000))
 
-    def drawn(seed: int) -> Tensor:
+    other = create(name, EMOTIONS).eval()
+    other.load_state_dict(model.state_dict())
+
+    def drawn(seed: int, model: nn.Module = model) -> Tensor:
         torch.manual_seed(seed)
         return model(*batch)
 
     with torch.no_grad():
         plain = drawn(1)
         assert torch.equal(drawn(2), plain)
-        for layer in model.modules():
+        for layer in (*model.modules(), *other.modules()):
             if isinstance(layer, Placed):  # alone, so that nothing else is drawn
                 layer.train()
-        assert torch.equal(drawn(1), drawn(1))
+        assert torch.equal(drawn(1), drawn(1, other))
         assert not torch.allclose(drawn(1), drawn(2)) and not torch.allclose(drawn(1), plain)
 
 
@@ -454,5 +457,12 @@ def test_recipes_are_the_published_ones() -> None:
         ("adamw", 3e-4, 0.01, 2, "cross_entropy"),
         ("adam", 1e-3, 1e-6, 0, "focal"),
     ]
-    cells = [replace(CNN_LSTM_1D.recipe, optimizer="sgd", copies=copies) for copies in (0, 4)]
-    assert all((cell.patience, cell.learning_rate) == (8, 1e-4) for cell in cells)
+    assert CNN_LSTM_1D.recipe.patience == 8
+    cells = [(run.model, run.recipe) for run in cnn_lstm.runs().values()]
+    assert all((recipe.patience, recipe.learning_rate) == (8, 1e-4) for _, recipe in cells)
+    assert {(model, recipe.optimizer, recipe.copies, recipe.copying) for model, recipe in cells} == {
+        (model, optimizer, *copies)
+        for model in ("cnn_lstm_1d", "cnn_lstm_2d")
+        for optimizer in ("adam", "sgd")
+        for copies in ((0, "voices"), (5, "apart"))
+    }
