@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -237,12 +239,33 @@ def test_a_lucky_first_epoch_ends_nothing_while_the_rate_rises(monkeypatch: pyte
 def test_a_budget_ends_both_phases_in_time() -> None:
     recipe = replace(QUICK, frozen_epochs=500, finetuned_epochs=500, patience=500)
     trainer = trainer_of(recipe=recipe, budget=TimeBudget(5.0, ending=1.0))
+    left = trainer.budget.seconds - trainer.budget.ending  # without what the trainer's own making took
     state = trainer.run()
-    assert state.stopped == "minutes" and 3.0 < state.seconds < 6.5
+    assert state.stopped == "minutes" and 0.5 * left < state.seconds < left + 2.5
     assert {row.phase for row in state.history} == {"frozen", "finetuned"}
     # the rate came down to next to nothing all the same
     last = [row.learning_rate for row in state.history if row.phase == "frozen"][-1]
     assert last < 0.2 * QUICK.learning_rate
+
+
+class SlowCache(MemoryCache):
+    """As one that has to make all of its frames first."""
+
+    def make(self, *arguments: Any) -> None:
+        time.sleep(0.2)
+        super().make(*arguments)
+
+
+def test_what_making_frames_takes_is_taken_from_the_budget() -> None:
+    model = create("fin", EMOTIONS, fins=("chroma",))
+    for parameter in model.frontend.pretrained():
+        parameter.requires_grad_(False)
+    recipe, budget = replace(QUICK, copies=1), TimeBudget(5.0, ending=1.0, n_scored=2 * len(TRAIN))
+    trainer = Trainer(model, TRAIN, VALIDATION, recipe, cache=SlowCache(), budget=budget)
+    made = 5.0 - trainer.budget.seconds  # of the train and the validation part, .2 seconds each
+    assert 0.4 <= made < 2.0
+    n_made = 2 * len(TRAIN) + len(VALIDATION)
+    assert trainer.budget.ending == pytest.approx(1.0 + made * 2 * len(TRAIN) / n_made)
 
 
 def test_a_budget_too_short_for_anything_still_trains_an_epoch() -> None:

@@ -6,7 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,9 +82,11 @@ class Trainer:
         self.frozen_best: dict[str, Tensor] = {}
         self._freeze(True)
         self.frozen_kept = kept_parts(self.model)
+        began = time.monotonic()
         self._begin_phase("frozen" if recipe.frozen_epochs else "finetuned")
         if checkpoint is not None and checkpoint.exists():
             restore_state(checkpoint, self._restore)
+        self._count_making(time.monotonic() - began)
 
     def run(self, after_epoch: Callable[[TrainingState], None] = lambda state: None) -> TrainingState:
         """Train to the end of both phases or of the time; the model then has its best weights.
@@ -116,6 +118,14 @@ class Trainer:
         logits = logits_of(self.model, dataset, self.cache, device=self.device, kept=kept)
         self.model.load_state_dict(self.best)
         return logits
+
+    def _count_making(self, seconds: float) -> None:
+        """Of a budget: what making the kept frames took, and will take of what is scored afterwards."""
+        if self.budget is None:
+            return
+        n_made = len(self.train) * (self.recipe.copies + 1) + len(self.validation or ())
+        left, ending = self.budget.seconds - seconds, self.budget.n_scored * seconds / n_made
+        self.budget = replace(self.budget, seconds=left, ending=self.budget.ending + ending)
 
     def _n_epochs(self) -> int:
         recipe = self.recipe
