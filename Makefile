@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test test-slow check docs benchmark weights clean
+.PHONY: install demo test test-slow torture check docs benchmark weights clean
 
 install: .venv/installed
 
@@ -33,6 +33,11 @@ test: install
 # what takes longer: searches of Ray, clusters, more kills, the longest stage of a FIN
 test-slow: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto -m slow
+
+# damaged files by the thousand, odd places, full disks, kills: a quarter of an hour on one core; the counts go to build/torture.md
+torture: install
+	mkdir -p build
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m fuzz --out build/torture.md
 
 check: install
 	$(BIN)/ruff check .

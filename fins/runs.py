@@ -176,7 +176,9 @@ def as_json(content: object) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """ValueError in one sentence for a file that is missing or no JSON object."""
+    """ValueError in one sentence for a file that is missing, no plain file or no JSON object."""
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is no plain file: the run has to be made again")
     try:
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError as error:

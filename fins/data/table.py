@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -90,7 +91,7 @@ def rows_of_stores(stores: Sequence[Store]) -> pd.DataFrame:
 
 def check_stores(paths: Sequence[Path]) -> None:
     """ValueError if a store is given twice, or none is."""
-    whole = [path.resolve() for path in paths]
+    whole = [Path(os.path.realpath(path)) for path in paths]  # also of a link to itself
     if not whole:
         raise ValueError("there are no utterances: give --store, made by pipelines.prepare")
     for path in whole:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -63,7 +64,7 @@ class TunedFin:
 
 def report_drift(options: DriftOptions, watch: Watch = SILENT) -> tuple[Path, str]:
     """Score before and after, measure, draw, write; returns the folder and its table as Markdown."""
-    runs = tuple(dict.fromkeys(run.resolve() for run in options.runs))
+    runs = tuple(dict.fromkeys(Path(os.path.realpath(run)) for run in options.runs))
     out = options.out or options.runs[0] / "report"
     check_out(out)
     tuned = [read_tuned(run) for run in runs]

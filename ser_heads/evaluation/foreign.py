@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_manifests.labels import normalise, order_labels
+from data_manifests.rows import read_text
 from fins.tables import TableError
 from ser_heads.evaluation.predictions import PREDICTIONS
 
@@ -122,13 +123,13 @@ def read_cells(path: Path) -> tuple[pd.DataFrame, int]:
     The delimiter is whichever of comma, semicolon and tab the header has most.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_text(path)
         delimiter = max(DELIMITERS, key=text.partition("\n")[0].count)
         header, *rows = (row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if row)
-    except UnicodeDecodeError as error:
-        raise TableError(f"{path} is no CSV in UTF-8: save it as one") from error
     except csv.Error as error:
         raise TableError(f"{path} is damaged ({error})") from error
+    except TableError:
+        raise
     except ValueError as error:
         raise TableError(f"{path} is empty") from error
     names = [name.strip() for name in header]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -209,7 +210,7 @@ def collect(
     protocol : of folds of one division, whose test parts may be of corpora with other emotions; else runs
         have to be of one kind
     """
-    if len({run.resolve() for run in runs}) < len(runs):
+    if len({os.path.realpath(run) for run in runs}) < len(runs):
         raise ValueError("a run is given twice: once is enough")
     tables = [read_predictions(run) for run in runs]
     kinds = {(result["model"], result["protocol"]) for result in results}

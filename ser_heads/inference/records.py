@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
@@ -103,7 +104,8 @@ def read_records(path: Path, form: Format, labels: Sequence[str]) -> list[Record
     try:
         records = _from_csv(path, labels) if form == "csv" else _from_json(path, form)
         for record in records:
-            if set(record) != set(RECORD) or list(record["probabilities"]) != list(labels):
+            check_record(record)
+            if list(record["probabilities"]) != list(labels):
                 raise ValueError("other columns")
             record["label"] = max(labels, key=record["probabilities"].__getitem__)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -112,6 +114,18 @@ def read_records(path: Path, form: Format, labels: Sequence[str]) -> list[Record
             "choose another --out"
         ) from error
     return records
+
+
+def check_record(record: Any) -> None:
+    """Raises ValueError, KeyError or TypeError for what is no answer."""
+    if set(record) != set(RECORD):
+        raise ValueError("other columns")
+    shares = record["probabilities"]
+    numbers = [*shares.values(), *(record[name] for name in ("start", "end", "confidence"))]
+    if not all(type(number) in (int, float) and isfinite(number) for number in numbers):
+        raise ValueError("no numbers")
+    if not all(isinstance(record[name], str) for name in ("file", "label", "note", "made_by")):
+        raise ValueError("no words")
 
 
 def _from_csv(path: Path, labels: Sequence[str]) -> list[Record]:
@@ -144,14 +158,16 @@ class AnswerJournal:
         """File → its records; a last line that isn't whole is left out."""
         if self.path is None or not self.path.is_file():
             return {}
-        text = self.path.read_text(encoding="utf-8")
-        whole = text[: text.rfind("\n") + 1]
-        if whole != text:
-            self.path.write_text(whole, encoding="utf-8")
+        content = self.path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if whole != content:
+            self.path.write_bytes(whole)
         try:
-            lines = [json.loads(line) for line in whole.splitlines()]
+            lines = [json.loads(line) for line in whole.decode("utf-8").splitlines()]
             known: dict[str, list[Record]] = {line["file"]: line["records"] for line in lines}
-        except (ValueError, KeyError, TypeError) as error:
+            for record in (record for records in known.values() for record in records):
+                check_record(record)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{self.path} is damaged: delete it to start over") from error
         return known
 

@@ -20,11 +20,11 @@ SIZES = {
     "tables, splits, sweeps, configurations": 2_000,
     "stores, checkpoints, weights": 900,
     "ONNX files": 100,
-    "odd places": 60,
-    "full disks": 36,
+    "odd places": 48,
+    "full disks": 18,
     "read-only disks": 9,
     "two at once": 9,
-    "kills": 36,
+    "kills": 18,
 }
 """Part → how many cases it has by default."""
 

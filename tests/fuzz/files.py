@@ -48,8 +48,8 @@ from ser_heads.experiments.search.space import draw_trials, read_space
 from ser_heads.experiments.search.trials import Journal
 from ser_heads.experiments.sweeps import read_sweep
 from ser_heads.inference.export import TOLERANCE, compare
+from ser_heads.inference.files import PredictOptions, predict_files
 from ser_heads.inference.predict import probabilities_of
-from ser_heads.inference.records import AnswerJournal, read_records
 from ser_heads.models import load
 
 Damage = Callable[[bytes, Rng], tuple[bytes, str]]
@@ -106,7 +106,7 @@ class Cases:
         path.write_bytes(content)
         drawn, unseen.draw_scores = unseen.draw_scores, lambda out, scores, title: []
         names = () if target.check is check_weights else (path.name, place.name)
-        verdict = judge(lambda: target.check(path, self), *names)
+        verdict = judge(lambda: target.check(path, self), *names, *(["answers.jsonl"] if names else []))
         unseen.draw_scores = drawn
         shutil.rmtree(place)
         return verdict
@@ -193,12 +193,13 @@ def check_journal(path: Path, cases: Cases) -> None:
     Journal(path).n_ended()
 
 
-def check_unfinished(path: Path, cases: Cases) -> None:
-    AnswerJournal(path).read()
-
-
 def check_records(path: Path, cases: Cases) -> None:
-    read_records(path, "jsonl", load(cases.whole.folder / "run0").labels)
+    """Answers that are there, whole or not, are completed."""
+    out = path.with_name("answers.jsonl")
+    clips = (str(cases.whole.folder / "clips"),)
+    answers, _ = predict_files(PredictOptions(str(cases.whole.folder / "run0"), clips, out=out))
+    if len(out.read_text().splitlines()) != len(answers.records):
+        raise Fault("answers are missing")
 
 
 RUN = [
@@ -223,6 +224,7 @@ TABLES = [
     Target("entry", "results/made/config.json", damage_json, check_entry, beside=True, digests=True),
     Target("journal of a search", "journal.jsonl", damage_lines, check_journal),
     Target("written answers", "answers.jsonl", damage_lines, check_records),
+    Target("unfinished answers", "answers.jsonl.unfinished", damage_lines, check_records),
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from ser_heads.experiments import run as runs_of_classifiers
 from ser_heads.experiments.run import train_classifier
 from ser_heads.inference.export import export_model
 from ser_heads.inference.files import PredictOptions, predict_files
+from ser_heads.inference.records import AnswerJournal
 from ser_heads.models import load
 
 SWEEP = '''"""Two runs."""
@@ -134,6 +136,9 @@ def make_whole(folder: Path) -> Whole:
     predict_files(
         PredictOptions(str(folder / "run0"), (str(folder / "clips"),), out=folder / "answers.jsonl")
     )
+    for line in (folder / "answers.jsonl").read_text().splitlines()[:8]:
+        record = json.loads(line)
+        AnswerJournal(folder / "answers.jsonl.unfinished").add(record["file"], [record])
     (folder / "results").mkdir()
     add_entry(folder / "run0", "made", folder / "results")
     return whole

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from fins.audio import AudioError, read_audio
+from fins.data.table import UtteranceTable
 from fins.networks import SHIPPED as FINS
 from fins.networks import load_fin, save_fin
 from fins.runs import read_json, start_run
@@ -20,10 +21,13 @@ from fuzz.mutations import BYTES, damage_bytes
 from fuzz.runs import JOURNAL, Whole, make_whole
 from fuzz.sound import RATE, SoundCases, voice
 from fuzz.watchdog import Counts, Fault, Verdict, judge, run_cases
+from ser_heads.evaluation.drift import DriftOptions, report_drift
+from ser_heads.evaluation.foreign import read_answers
 from ser_heads.evaluation.predictions import read_result
 from ser_heads.experiments.search.trials import Journal
 from ser_heads.experiments.sweeps import read_sweep
 from ser_heads.inference.int8 import Session
+from ser_heads.inference.records import AnswerJournal
 from ser_heads.models import load, save_model
 
 
@@ -57,14 +61,14 @@ def test_the_watchdog_sees_hangs_crashes_and_memory() -> None:
         if number == 1:
             time.sleep(60)
         if number == 2:
-            os.kill(os.getpid(), 11)
+            os.kill(os.getpid(), 9)
         if number == 3:
             return judge(lambda: bytearray(1 << 28))
         return judge(lambda: None)
 
     verdicts = dict(run_cases(work, range(5), seconds=0.5, memory=1 << 26))
     assert [verdicts[number].kind for number in range(5)] == ["held", "failed", "failed", "failed", "held"]
-    assert verdicts[1].words == "it hung" and verdicts[2].words == "its process ended by signal 11"
+    assert verdicts[1].words == "it hung" and verdicts[2].words == "its process ended by signal 9"
     assert verdicts[3].words.startswith("MemoryError")
 
 
@@ -156,6 +160,34 @@ def test_a_damaged_result_or_script_is_named(tmp_path: Path) -> None:
     (tmp_path / "sweep.py").write_bytes(b"\xff")
     with pytest.raises(ValueError, match=r"sweep\.py is no text in UTF-8"):
         read_sweep(str(tmp_path / "sweep.py"))
+
+
+def test_a_link_to_itself_is_missing(tmp_path: Path) -> None:
+    loop = tmp_path / "loop.h5"
+    loop.symlink_to(loop)
+    with pytest.raises(ValueError, match=r"loop\.h5 is missing"):
+        UtteranceTable([loop])
+    with pytest.raises(OSError, match="Too many levels"):
+        report_drift(DriftOptions((loop,), out=tmp_path / "out"))
+
+
+def test_answers_and_configurations_are_plain_files(tmp_path: Path) -> None:
+    for name in ("answers.csv", "config.json"):
+        os.mkfifo(tmp_path / name)
+    with pytest.raises(ValueError, match=r"answers\.csv is no plain file"):
+        read_answers(tmp_path / "answers.csv")
+    with pytest.raises(ValueError, match=r"config\.json is no plain file"):
+        read_json(tmp_path / "config.json")
+
+
+@pytest.mark.parametrize(
+    "line", [b"\xff", b"{}", b'{"file": "a.wav", "records": [{}]}', b'{"file": 1, "records": 2}']
+)
+def test_damaged_unfinished_answers_are_refused(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "a.jsonl.unfinished"
+    path.write_bytes(line + b"\n")
+    with pytest.raises(ValueError, match=r"a\.jsonl\.unfinished is damaged"):
+        AnswerJournal(path).read()
 
 
 def test_a_damaged_onnx_file_is_refused(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ class Journal:
         """Read what is there; a last line that a kill cut short is taken away."""
         self.path = path
         self.lines: list[Row] = []
-        content = path.read_bytes() if path.exists() else b""
+        content = path.read_bytes() if path.is_file() else b""
         whole = content[: content.rfind(b"\n") + 1]
         if whole != content:
             path.write_bytes(whole)
