@@ -53,7 +53,9 @@ def test_damaged_files_are_read_or_refused(whole: Whole, tmp_path: Path) -> None
     for title, targets in (("table", TABLES), ("store", STORES)):
         counts = counted(Cases(tmp_path, whole, targets, title), range(6 * len(targets)))
         assert counts.failures == []
-        assert counts.held > 2 and counts.refused > 10
+        assert counts.refused > 10
+        # nearly each byte of a store and of weights is under a checksum
+        assert counts.held > 2 or title == "store"
 
 
 def test_the_watchdog_sees_hangs_crashes_and_memory() -> None:
