@@ -28,7 +28,7 @@ from fins.data.protocols import (
     get_protocol,
     protocol_of,
 )
-from fins.data.splits import Parts, evenly, read_split, rows_not_trained_on, write_split
+from fins.data.splits import Parts, _split_table, evenly, read_split, rows_not_trained_on, write_split
 from fins.data.store import Store
 from fins.data.table import UtteranceTable
 from fins.tables import TableError, read_table, write_table
@@ -128,6 +128,7 @@ def test_the_seed_of_the_split_is_the_runs_unless_it_has_its_own() -> None:
         ({"fold": "savee:1", "protocol": "random"}, "shares no speaker: it goes with --protocol speaker"),
         ({"test_corpus": ("a",)}, "go with the protocol corpus alone"),
         ({"training_speakers": 0.0}, "--training-speakers is a share"),
+        ({"training_speakers": 1.01}, "--training-speakers is a share"),
         ({"training_speakers": float("nan")}, "--training-speakers is a share"),
         ({"split_seed": -1}, "--split-seed is at least 0"),
     ],
@@ -294,6 +295,30 @@ def test_a_damaged_table_is_refused(tmp_path: Path, content: bytes, reason: str)
     path.write_bytes(content)
     with pytest.raises(TableError, match=reason):
         read_table(path)
+
+
+def test_copies_train_beside_originals_that_a_split_by_hand_names_alone(tmp_path: Path) -> None:
+    originals = of_one_corpus(6)
+    copies = originals.assign(
+        id=originals["id"] + "+noise", name=originals["name"] + "+noise", augmented_from=originals["id"]
+    )
+    rows = pd.concat([originals, copies], ignore_index=True)
+    parts = divide(originals, Division("speaker"), 0)
+    write_split(tmp_path / "split.csv", originals, parts)
+    found = divide(rows, Division(split=tmp_path / "split.csv"))
+    n = len(originals)
+    np.testing.assert_array_equal(
+        found["train"], np.sort(np.concatenate([parts["train"], parts["train"] + n]))
+    )
+    for part in ("validation", "test"):
+        np.testing.assert_array_equal(np.sort(found[part]), np.sort(parts[part]))
+
+
+def test_a_damaged_split_is_to_be_made_again(tmp_path: Path) -> None:
+    path = tmp_path / "split.csv"
+    path.write_text('utterance,part\n"made/1,train\n', encoding="utf-8")
+    with pytest.raises(ValueError, match=r"split\.csv.*: make the split again"):
+        _split_table(path)
 
 
 @pytest.mark.parametrize("quote", ["minimal", "all"])

@@ -13,7 +13,7 @@ from data_manifests.labels import EMOTIONS
 from fins.data import folds as folding
 from fins.data import protocols
 from fins.data.copies import parts_with_copies
-from fins.data.protocols import Division, assign_parts
+from fins.data.protocols import PARTS, Division, _part_sequence, assign_parts
 from fins.data.protocols import test_on_speakers as on_speakers
 
 
@@ -70,6 +70,14 @@ def test_random_is_70_15_15_in_every_corpus_and_emotion() -> None:
     for emotion in EMOTIONS:
         counts = Counter(parts[utterances["emotion"] == emotion])
         assert counts == {"train": 28, "validation": 6, "test": 6}
+
+
+@pytest.mark.parametrize("n", range(1, 12))
+def test_three_or_more_units_leave_one_to_each_part(n: int) -> None:
+    parts = _part_sequence(n)
+    counts = [parts.count(part) for part in PARTS]
+    held_out = 0 if n < 3 else max(1, round(0.15 * n))
+    assert counts == [n - 2 * held_out, held_out, held_out]
 
 
 def test_equal_files_stay_together() -> None:
