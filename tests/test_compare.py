@@ -385,7 +385,7 @@ def test_the_sweeps_of_the_package() -> None:
     assert {its.model for its in imitated.values()} == {"feature_cnn"}
     cells = read_sweep("cnn_lstm").runs.values()
     assert {(its.model, its.recipe.optimizer, its.recipe.copies) for its in cells} == set(
-        product(("cnn_lstm_1d", "cnn_lstm_2d"), ("sgd", "adam"), (0, 4))
+        product(("cnn_lstm_1d", "cnn_lstm_2d"), ("sgd", "adam"), (0, 5))
     )
     four = read_sweep("four_emotions").runs.values()
     assert {(its.model, its.recipe.copies, its.division.protocol) for its in four} == set(
