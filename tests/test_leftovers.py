@@ -7,18 +7,19 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import make_recordings
 
 from fins.data.store import Store, write_store
 from fins.data.verification import verify
 from fins.hdf5 import NewHdf5File
-from fins.leftovers import MARKER, fcntl, temporary_folder
-from fins.processes import SEMAPHORES, name_semaphores
+from fins.leftovers import MARKER, fcntl, remove_abandoned, temporary_folder
+from fins.processes import NUMBERED, SEMAPHORES, name_semaphores
 from fins.runs import CHECKPOINT, finish_run, locked, read_config, start_run
+from fins.tensors import save_tensors
 
 pytestmark = pytest.mark.skipif(fcntl is None, reason="this system has no locks that end with a process")
 
@@ -67,6 +68,18 @@ def test_a_store_is_readable_in_the_moment_it_gets_its_name(
     monkeypatch.setattr(os, "replace", replace_and_read)
     write_store(tmp_path / "a.h5", make_recordings(2))
     assert read == [2]
+
+
+def test_tensors_are_held_until_they_have_their_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace = os.replace
+
+    def look_and_replace(source: Path, target: Path) -> None:
+        remove_abandoned([source])
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", look_and_replace)
+    save_tensors(tmp_path / "weights.safetensors", {"a": torch.ones(3)}, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["weights.safetensors"]
 
 
 WRITER = """
@@ -143,10 +156,10 @@ def test_semaphores_of_killed_commands_are_removed() -> None:
         others.unlink(missing_ok=True)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    deadline = time.monotonic() + 10  # its tracker of resources may remove them, too
-    while list(SEMAPHORES.glob(f"sem.ser-*-{process.pid}-*")) and time.monotonic() < deadline:
-        name_semaphores()
-    assert not list(SEMAPHORES.glob(f"sem.ser-*-{process.pid}-*"))
+    left = SEMAPHORES / f"sem.ser-{NUMBERED.stat().st_ino}-{process.pid}-left"
+    left.touch()  # as where nothing of the killed command is there to remove it
+    name_semaphores()
+    assert not left.exists()
 
 
 SESSION = """
