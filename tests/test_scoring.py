@@ -18,7 +18,7 @@ from sklearn.metrics import (
     recall_score,
 )
 
-from ser_heads.evaluation.foreign import read_answers
+from ser_heads.evaluation.foreign import read_answers, read_cells
 from ser_heads.evaluation.predictions import Predictions
 from ser_heads.evaluation.scores import distinct, resample, score_labels
 from ser_heads.evaluation.scoring import ScoreOptions, score
@@ -307,3 +307,12 @@ def test_a_folder_holds_page_pictures_and_result(tmp_path: Path) -> None:
     (out / "config.json").write_text("{}")
     with pytest.raises(ValueError, match="choose another --out"):
         scored(first, out=out)
+
+
+def test_a_stray_quote_in_a_table_of_answers_is_one_sentence(tmp_path: Path) -> None:
+    """Read leniently, it would take the rows up to the next quote into its cell, and they would be gone."""
+    rows = [f"u{number},angry,angry" for number in range(6)]
+    rows[1], rows[4] = 'u1,"angry,angry', 'u4,"sad,angry'
+    (tmp_path / "answers.csv").write_text("\n".join(["file,emotion,answer", *rows, ""]))
+    with pytest.raises(ValueError, match="line 3"):
+        read_cells(tmp_path / "answers.csv")

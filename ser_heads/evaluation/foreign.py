@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -13,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_manifests.labels import normalise, order_labels
-from data_manifests.rows import read_text
+from data_manifests.rows import read_rows, read_text
 from fins.tables import TableError
 from ser_heads.evaluation.predictions import PREDICTIONS
 
@@ -122,17 +120,10 @@ def read_cells(path: Path) -> tuple[pd.DataFrame, int]:
 
     The delimiter is whichever of comma, semicolon and tab the header has most.
     """
-    try:
-        text = read_text(path)
-        delimiter = max(DELIMITERS, key=text.partition("\n")[0].count)
-        header, *rows = (row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if row)
-    except csv.Error as error:
-        raise TableError(f"{path} is damaged ({error})") from error
-    except TableError:
-        raise
-    except ValueError as error:
-        raise TableError(f"{path} is empty") from error
-    names = [name.strip() for name in header]
+    header = read_text(path).partition("\n")[0]
+    table = read_rows(path, ragged=True, marks=(max(DELIMITERS, key=header.count),))
+    names = [name.strip() for name in table.header]
+    rows = [row for row in table.rows if row]
     if len(set(map(normalise, names))) < len(names):
         raise TableError(f"{path} has two columns of one name: rename one")
     whole = [row for row in rows if len(row) == len(names)]
