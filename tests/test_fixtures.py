@@ -86,3 +86,31 @@ def test_runs_are_read_to_their_scores_and_states(version: Path) -> None:
 def test_the_fixtures_are_small() -> None:
     for folder in FIXTURES.iterdir():
         assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 200_000
+
+
+EARLIEST = FIXTURES / "0.1.0"  # its code wrote it, of the sounds of make_fixtures.py
+
+
+def test_the_first_version_s_store_is_read_and_said_to_carry_no_checksums(tmp_path: Path) -> None:
+    store = Path(shutil.copy(EARLIEST / STORE, tmp_path))
+    (verified,) = verify((store,))
+    assert not verified.faults and verified.n == 0
+    with Store(store) as earlier, Store(FIXTURES / "0.2.0" / STORE) as later:
+        assert list(earlier.utterances["emotion"]) == list(later.utterances["emotion"])
+        assert list(earlier.utterances["speaker"]) == list(later.utterances["speaker"])
+        for row in range(later.n_utterances):
+            np.testing.assert_array_equal(earlier.signal(row), later.signal(row))
+        for name in STORED:
+            ours, theirs = (each.labels(name, 0, each.n_windows) for each in (earlier, later))
+            np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5 * np.abs(theirs).max())
+
+
+def test_the_first_version_s_fin_answers_as_then_and_its_classifier_is_refused(tmp_path: Path) -> None:
+    earliest = Path(shutil.copytree(EARLIEST, tmp_path / "0.1.0"))
+    then = json.loads((earliest / "then.json").read_text())
+    fin = load_fin(earliest / FIN).eval()
+    with Store(earliest / STORE) as store, torch.no_grad():
+        answers = fin(torch.from_numpy(store.windows(0, store.n_windows)))
+    np.testing.assert_allclose(answers, then["fin"], atol=1e-6)
+    with pytest.raises(ValueError, match=r"written by version 0\.1, whose classifiers .*: make it again"):
+        load(earliest / CLASSIFIER)
