@@ -20,6 +20,7 @@ from fins.leftovers import remove_abandoned
 
 CONFIG, RESULT, HISTORY = "config.json", "result.json", "history.csv"
 CHECKPOINT = "checkpoint.safetensors"  # of a training that goes on
+INNER = "inner-{}.safetensors"  # of an inner fold
 FORMAT = 2  # of config.json; version 0.1 wrote none
 
 RunStatus = Literal["new", "unfinished", "finished"]
@@ -80,18 +81,20 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def tidy_run(folder: Path) -> None:
     """Remove what killed commands left in a run's folder: unfinished files that nobody is writing, and the
-    state of a classifier's training that ended; FINs keep theirs, from which longer training goes on."""
+    states of a classifier's training that ended; FINs keep theirs, from which longer training goes on."""
     with contextlib.suppress(OSError, ValueError):
         remove_abandoned(path for path in folder.iterdir() if path.suffix == PARTIAL)
-        checkpoint = folder / CHECKPOINT
-        if (
-            checkpoint.exists()
-            and (folder / RESULT).exists()
-            and "closed_form" not in read_json(folder / CONFIG)["config"]
-        ):
+        config = read_json(folder / CONFIG).get("config")
+        states = states_of(folder)
+        if states and (folder / RESULT).exists() and isinstance(config, dict) and "closed_form" not in config:
             with locked(folder):
-                if (folder / RESULT).exists():
-                    checkpoint.unlink()
+                for state in states if (folder / RESULT).exists() else ():
+                    state.unlink(missing_ok=True)
+
+
+def states_of(folder: Path) -> list[Path]:
+    """From which a training goes on: its own, and those of its inner folds."""
+    return [path for path in (folder / CHECKPOINT, *folder.glob(INNER.format("*"))) if path.exists()]
 
 
 def start_run(folder: Path, config: Mapping[str, Any]) -> None:

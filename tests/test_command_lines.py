@@ -62,7 +62,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         ("pipelines.train", ("--store", "nowhere.h5"), "is missing"),
         ("pipelines.evaluate", ("nowhere",), "is missing"),
         ("pipelines.score", ("nowhere.csv",), "nowhere.csv: No such file"),
-        ("pipelines.score", (__file__,), "has no column of the truth"),
+        ("pipelines.score", (__file__,), "is damaged: a quote in line"),
         ("pipelines.crossval", ("--model", "fin"), "--store"),
         ("pipelines.audit", (), "--store"),
         ("pipelines.report", ("nowhere",), "is missing"),

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from fins.data.store import write_store
 from fins.progress import SILENT, Watch
-from fins.runs import read_json
+from fins.runs import read_config
 from fins.tables import read_table
 from ser_heads.experiments import configure
 from ser_heads.experiments.run import train_classifier
@@ -144,5 +144,8 @@ def test_what_inner_folds_cannot_be_is_one_sentence(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_finished_run_is_whole(chosen: tuple[Path, dict[str, Any]]) -> None:
-    assert read_json(chosen[0] / "config.json")["config"]["inner_folds"] == 3
+def test_what_a_kill_at_the_very_end_left_is_removed(chosen: tuple[Path, dict[str, Any]]) -> None:
+    left = chosen[0] / "inner-2.safetensors"
+    left.write_bytes(b"a state")
+    assert read_config(chosen[0])["inner_folds"] == 3
+    assert not left.exists() and (chosen[0] / "weights.safetensors").exists()

@@ -42,8 +42,8 @@ def made_up(folder: Path) -> list[dict[str, Any]]:
                 columns = {"utterance": names, "corpus": "made", "speaker": speakers}
                 table = pd.DataFrame({**columns, "emotion": truth, "answer": answers})
                 Predictions(table, np.full((360, 3), 1 / 3), LABELS).write(run / "predictions.csv")
-                known = ("model", "parameters", "protocol", "parts", "labels", "uar")
-                write_json(run / "result.json", {**dict.fromkeys(known), "n_utterances": 360})
+                known = {"model": "fin", "parameters": 1, "protocol": "speaker", "parts": {}, "uar": right}
+                write_json(run / "result.json", {**known, "labels": list(LABELS), "n_utterances": 360})
                 with (run / "history.csv").open("w", newline="") as file:
                     writer = csv.writer(file)
                     writer.writerow(["epoch", "seconds", "validation_uar"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
@@ -139,8 +140,10 @@ def fold_utterances(rows: pd.DataFrame, n_folds: int, by_speaker: bool, seed: in
     splitter = StratifiedGroupKFold(n_folds)  # before 1.8 its own shuffle gives a group the labels of another
     groups, labels = _shuffled(n_units, seed)[_ranks(units)], _ranks(strata)
     number_of = np.full(len(rows), -1)
-    for number, (_, members) in enumerate(splitter.split(groups, labels, groups)):
-        number_of[original[members]] = number
+    with warnings.catch_warnings():  # of emotions with fewer recordings than folds, which find_gaps names
+        warnings.filterwarnings("ignore", "The least populated class")
+        for number, (_, members) in enumerate(splitter.split(groups, labels, groups)):
+            number_of[original[members]] = number
     for place, numbers in origins_of(rows, number_of).items():
         if len(numbers) > 1:
             raise ValueError(

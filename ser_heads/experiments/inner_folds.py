@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fins.data.folds import fold_utterances
 from fins.data.splits import Parts
 from fins.progress import Watch
+from fins.runs import INNER
 from ser_heads.experiments.assembly import Assembly
 from ser_heads.models import build
 from ser_heads.training.recipe import Recipe
@@ -82,7 +83,7 @@ def train_inner_folds(
         torch.manual_seed(config.seed)
         model = build(assembly.entry, config.options, assembly.model.labels)
         inner = replace(assembly, config=config, model=model, parts=parts)
-        trainer = make_trainer(inner, checkpoint_of(out, number), watch, time.monotonic())
+        trainer = make_trainer(inner, out / INNER.format(number), watch, time.monotonic())
         state = trainer.run()
         validation = inner.dataset(parts["validation"])
         places.append(parts["validation"])
@@ -102,11 +103,6 @@ def row_of(inner: Assembly, state: TrainingState) -> dict[str, Any]:
         "validation_uar": best.validation_uar,
         "seconds": round(state.seconds, 1),
     }
-
-
-def checkpoint_of(out: Path, number: int | str) -> Path:
-    """Where an inner fold goes on from; the run removes it at its end."""
-    return out / f"inner-{number}.safetensors"
 
 
 def recipe_of(folds: Sequence[Mapping[str, Any]], recipe: Recipe) -> Recipe:

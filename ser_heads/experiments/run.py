@@ -13,13 +13,13 @@ from fins.data.splits import SPLIT, evenly, write_split
 from fins.data.table import UtteranceTable
 from fins.progress import SILENT, Watch
 from fins.runs import (
-    CHECKPOINT,
     HISTORY,
     RESULT,
     find_run,
     finish_run,
     locked,
     read_json,
+    states_of,
     write_atomically,
     write_history,
 )
@@ -38,7 +38,7 @@ from ser_heads.evaluation.scores import METRICS
 from ser_heads.evaluation.speed import real_time_factor
 from ser_heads.experiments.assembly import Assembly, assemble, certify, what_is_there
 from ser_heads.experiments.config import RunConfig, command_of
-from ser_heads.experiments.inner_folds import checkpoint_of, join_validation
+from ser_heads.experiments.inner_folds import join_validation
 from ser_heads.experiments.learning import (
     SCORED,
     LearningOutcome,
@@ -108,8 +108,8 @@ def learn_and_write(
     pictures = [*draw_scores(out, scores, assembly.title), *outcome.pictures]
     write_atomically(out / "README.md", describe_run(result, pictures, command_of(assembly.config)))
     finish_run(out, result)  # last: its presence says that the run is whole
-    for checkpoint in (out / CHECKPOINT, *out.glob(checkpoint_of(out, "*").name)):
-        checkpoint.unlink(missing_ok=True)
+    for state in states_of(out):
+        state.unlink(missing_ok=True)
     return RunResult(out, result, summarise_run(result))
 
 

@@ -21,10 +21,10 @@ SIZES = {
     "stores, checkpoints, weights": 900,
     "ONNX files": 100,
     "odd places": 48,
-    "full disks": 18,
-    "read-only disks": 9,
-    "two at once": 9,
-    "kills": 18,
+    "full disks": 28,
+    "read-only disks": 14,
+    "two at once": 14,
+    "kills": 28,
 }
 """Part → how many cases it has by default."""
 

@@ -27,7 +27,16 @@ from fuzz.watchdog import LONGEST, Counts, Verdict
 
 SECONDS = 120.0  # that a command may take
 MEMORY = 8 << 30  # bytes of addresses: torch's libraries alone take four
-KEPT = (".wav", ".safetensors", ".jsonl", "predictions.csv", "split.csv", ".ledger.csv", "journal.csv")
+KEPT = (
+    ".wav",
+    ".safetensors",
+    ".jsonl",
+    "predictions.csv",
+    "split.csv",
+    ".ledger.csv",
+    "journal.csv",
+    ".onnx",
+)
 """Ends of the names of files whose bytes are the same after a disturbance; others tell times."""
 
 
@@ -167,7 +176,32 @@ def writers(whole: Whole) -> dict[str, Command]:
         "evaluate": Command("pipelines.evaluate", (run, "--out", "OUT/evaluation")),
         "score": Command("pipelines.score", (str(whole.folder / "answers.csv"), "--out", "OUT/score")),
         "explore": Command("pipelines.explore", ("--store", store, "--sample", "2", "--out", "OUT/explored")),
+        "crossval": Command(
+            "pipelines.crossval",
+            ("--model", "fin", "--store", store, *short, "--n-folds", "3", "--out", "OUT/folds"),
+        ),
+        "inner-folds": Command(
+            "pipelines.train",
+            ("--model", "fin", "--store", store, *short, "--inner-folds", "2", "--out", "OUT/inner"),
+        ),
+        "compare": Command(
+            "pipelines.compare", (str(write_sweep(whole.folder)), "--store", store, "--out", "OUT/compared")
+        ),
+        "export": Command("pipelines.export", (run, "--out", "OUT/model.onnx")),
+        "report": Command("fins.report", (str(whole.folder / "fin"), "--out", "OUT/report")),
     }
+
+
+def write_sweep(folder: Path) -> Path:
+    """Two short runs to compare."""
+    path = folder / "two_runs.py"
+    path.write_text(
+        "from ser_heads.experiments import configure\n\n"
+        "SHORT = {'frozen_epochs': 2, 'finetuned_epochs': 0, 'copies': 0}\n\n\n"
+        "def runs():\n"
+        "    return {name: configure('fin', fins=(name,), **SHORT) for name in ('rms', 'zcr')}\n"
+    )
+    return path
 
 
 def write_spoken(folder: Path) -> None:
