@@ -34,7 +34,7 @@ test: install
 test-slow: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto -m slow
 
-# damaged files by the thousand, odd places, full disks, kills: a quarter of an hour on one core; the counts go to build/torture.md
+# damaged files by the thousand, odd places, full disks, kills: twenty minutes on one core; the counts go to build/torture.md
 torture: install
 	mkdir -p build
 	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m fuzz --out build/torture.md
