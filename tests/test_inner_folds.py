@@ -22,7 +22,14 @@ pytestmark = pytest.mark.usefixtures("runs_here")
 
 
 def run_with(store: Path, out: Path, watch: Watch = SILENT, **changes: Any) -> dict[str, Any]:
-    values: dict[str, Any] = {"store": (store,), "out": out, "frozen_epochs": 4, "inner_folds": 3, **changes}
+    values: dict[str, Any] = {
+        "store": (store,),
+        "out": out,
+        "frozen_epochs": 3,
+        "copies": 0,
+        "inner_folds": 3,
+        **changes,
+    }
     return train_classifier(configure("feature_cnn", **values), watch).result
 
 
@@ -33,9 +40,9 @@ def speakers_by_part(out: Path) -> dict[str, set[str]]:
 
 @pytest.fixture(scope="module")
 def eight_speakers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """128 utterances."""
+    """64 utterances."""
     path = tmp_path_factory.mktemp("stores") / "eight.h5"
-    write_store(path, make_recordings(128, n_speakers=8))
+    write_store(path, make_recordings(64, n_speakers=8))
     return path
 
 
