@@ -10,9 +10,8 @@ from pathlib import Path
 
 KILLED = 130  # exit code, as after an interruption
 SEMAPHORES = Path("/dev/shm")  # where Linux shows them, as sem.NAME
-NUMBERED = Path(
-    "/proc/self/ns/pid"
-)  # among which processes a number is its own; containers may share semaphores
+# among which processes a number is its own; containers may share semaphores
+NUMBERED = Path("/proc/self/ns/pid")
 
 
 def name_semaphores() -> None:

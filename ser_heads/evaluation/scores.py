@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 LEVELS = (2.5, 97.5)  # percentiles of the resamples that bound the 95 % interval
 METRICS = ("uar", "wa", "macro_f1", "weighted_f1")
+OF_A_PART = (*METRICS, "precision", "per_label", "interval_95")  # of each part, in every result
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from fins.runs import CHECKPOINT, start_run
 from ser_heads.evaluation.drift import FROZEN_WEIGHTS
 from ser_heads.evaluation.plots import plot_confusion, plot_learning_curves
 from ser_heads.evaluation.predictions import describe_parts, label_predictions, scores_of
-from ser_heads.evaluation.scores import METRICS
+from ser_heads.evaluation.scores import OF_A_PART
 from ser_heads.experiments.assembly import Assembly
 from ser_heads.experiments.config import RunConfig
 from ser_heads.experiments.inner_folds import OutOfFold, inner_parts, train_inner_folds
@@ -206,8 +206,7 @@ def score_features(
             places = assembly.parts[part]
             predictions, _ = label_predictions(assembly.table.rows, places, logits(places), model.labels)
             scores = scores_of(predictions, assembly.config.seed)
-            shown = (*METRICS, "precision", "per_label", "interval_95", "labels", "confusion")
-            features[name][part] = {key: scores[key] for key in shown}
+            features[name][part] = {key: scores[key] for key in (*OF_A_PART, "labels", "confusion")}
         title = f"{assembly.title}: {name}"
         plot_confusion(out / f"confusion-{name}.png", scores["confusion"], scores["labels"], title)
     model.head.load_state_dict(grid.tensors[grid.best_feature])

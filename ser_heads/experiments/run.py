@@ -34,7 +34,7 @@ from ser_heads.evaluation.predictions import (
     label_predictions,
     scores_of,
 )
-from ser_heads.evaluation.scores import METRICS
+from ser_heads.evaluation.scores import METRICS, OF_A_PART
 from ser_heads.evaluation.speed import real_time_factor
 from ser_heads.experiments.assembly import Assembly, assemble, certify, what_is_there
 from ser_heads.experiments.config import RunConfig, command_of
@@ -159,9 +159,7 @@ def result_of(
         "repeats": list(table.repeats),
         **scores,
         "by_part": {
-            part: {
-                key: own[key] for key in (*METRICS, "precision", "per_label", "interval_95", "n_utterances")
-            }
+            part: {key: own[key] for key in (*OF_A_PART, "n_utterances")}
             for part, (_, _, own) in by_part.items()
         },
         "temperature": float(model.temperature),
