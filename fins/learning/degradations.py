@@ -18,6 +18,7 @@ from fins.learning.r2 import R2Accumulator
 from fins.networks import Fin
 
 Condition = Callable[[Signal, Generator], Signal]
+AS_RECORDED = "as recorded"
 SYNTHETIC = "synthetic"
 BATCH = 1024  # windows
 
@@ -63,7 +64,7 @@ def _silence(signal: Signal, rng: Generator) -> Signal:
 
 
 CONDITIONS: dict[str, Condition] = {
-    "as recorded": lambda signal, rng: signal,
+    AS_RECORDED: lambda signal, rng: signal,
     "noise, 20 dB": _noise(20),
     "noise, 10 dB": _noise(10),
     "noise, 0 dB": _noise(0),
@@ -76,6 +77,18 @@ CONDITIONS: dict[str, Condition] = {
     "digital silence for half of it": _silence,
 }
 """Name → (signal, random generator) → signal. What is beyond full scale is clipped, as a 16-bit file does."""
+
+
+def degrade(signal: Signal, condition: str, rng: Generator) -> Signal:
+    """(n,) → the same under one of the `CONDITIONS`, as a 16-bit file keeps it."""
+    return to_amplitude(quantise(CONDITIONS[condition](signal, rng))[0])
+
+
+def check_condition(condition: str) -> None:
+    """ValueError for one that isn't there."""
+    if condition not in CONDITIONS:
+        known = "; ".join(CONDITIONS)
+        raise ValueError(f"there is no condition {condition!r}: the known ones are {known}")
 
 
 def evaluate(fin: Fin, windows: NDArray) -> NDArray:
@@ -106,7 +119,7 @@ def store_clips(store: Store, most: int | None = None) -> Iterable[Signal]:
 
 
 def score_clips(
-    fin: Fin, feature: Feature, clips: Iterable[Signal], condition: str = "as recorded"
+    fin: Fin, feature: Feature, clips: Iterable[Signal], condition: str = AS_RECORDED
 ) -> R2Accumulator:
     """R² of a FIN on the CPU over all windows of some clips under one of the `CONDITIONS`.
 
@@ -116,8 +129,7 @@ def score_clips(
     # numpy's threads and torch's wait for each other in a loop: with both, this takes three times as long
     with threadpool_limits(1, "blas"):
         for number, clip in enumerate(clips):
-            degraded = CONDITIONS[condition](clip, np.random.default_rng(number))
-            windows = cut_windows(to_amplitude(quantise(degraded)[0]))
+            windows = cut_windows(degrade(clip, condition, np.random.default_rng(number)))
             for start in range(0, len(windows), BATCH):
                 batch = windows[start : start + BATCH]
                 accumulator.update(compute_feature(feature, batch), evaluate(fin, batch))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from fins.command import sentence_of
 from fins.data.splits import SPLIT, rows_not_trained_on
 from fins.data.table import UtteranceTable
+from fins.learning.degradations import AS_RECORDED, check_condition
 from fins.progress import SILENT, Watch
 from fins.runs import RESULT, finish_run, forget_result, locked, read_json, write_atomically
 from fins.tensors import WEIGHTS
@@ -39,7 +41,7 @@ from ser_heads.evaluation.predictions import (
 from ser_heads.model import SerModel
 from ser_heads.models import MODELS, load
 from ser_heads.training.cache import StoreCache
-from ser_heads.training.datasets import StoreDataset
+from ser_heads.training.datasets import DegradedDataset, StoreDataset
 from ser_heads.training.sources import logits_of
 
 
@@ -57,8 +59,16 @@ class EvaluateOptions:
     """Stores made by pipelines.prepare, as a rule of another corpus."""
     out: Path | None = None
     """Folder for the result; by default inside the run, named after the stores."""
+    condition: str = AS_RECORDED
+    """What the recordings of --store go through first: as recorded, 'noise, 10 dB', 'telephone band, 300 to
+    3400 Hz', or another one of those of fins.report."""
     seed: int = 0
     """Of the resampling."""
+
+    def __post_init__(self) -> None:
+        check_condition(self.condition)
+        if self.condition != AS_RECORDED and not self.store:
+            raise ValueError("--condition is of the recordings of a --store: give one")
 
 
 def evaluate(options: EvaluateOptions, watch: Watch = SILENT) -> tuple[Path, dict[str, Any]]:
@@ -66,16 +76,29 @@ def evaluate(options: EvaluateOptions, watch: Watch = SILENT) -> tuple[Path, dic
     runs, notes = runs_among(options.runs)
     if options.store and len(runs) > 1:
         raise ValueError("with --store one run is evaluated at a time: give one folder")
-    name = "-".join(path.stem for path in options.store) if options.store else "evaluation"
-    out = options.out or runs[0] / name
+    out = options.out or runs[0] / default_name(options)
     check_out(out)
     if options.store:
-        return out, evaluate_run(runs[0], options.store, out, options.seed, watch, notes)
+        asked = (options.condition, options.seed, watch, notes)
+        return out, evaluate_run(runs[0], options.store, out, *asked)
     started = time.monotonic()
     results = [read_result(run) for run in runs]
     facts, predictions = collect(runs, results)
     facts["notes"] = [*notes, *facts["notes"]]
     return out, write_evaluation(out, runs, results[0], facts, predictions, options.seed, started)
+
+
+def default_name(options: EvaluateOptions) -> str:
+    """Of the folder in a run."""
+    if not options.store:
+        return "evaluation"
+    degraded = () if options.condition == AS_RECORDED else (slug_of(options.condition),)
+    return "-".join([*(path.stem for path in options.store), *degraded])
+
+
+def slug_of(condition: str) -> str:
+    """A condition as a part of a folder's name."""
+    return re.sub(r"\W+", "-", condition).strip("-")
 
 
 def runs_among(folders: Sequence[Path]) -> tuple[list[Path], list[str]]:
@@ -105,16 +128,20 @@ def evaluate_run(
     run: Path,
     stores: Sequence[Path],
     out: Path,
+    condition: str = AS_RECORDED,
     seed: int = 0,
     watch: Watch = SILENT,
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Judge one run's model on stores, and write that into a folder; returns what its result.json holds."""
+    """Judge one run's model on stores, and write that into a folder; returns what its result.json holds.
+
+    condition : what their recordings go through first, one of `fins.learning.degradations.CONDITIONS`
+    """
     started = time.monotonic()
     check_out(out)
     result = read_result(run)
     with locked(out):
-        facts, predictions = predict_unseen(run, stores, watch)
+        facts, predictions = predict_unseen(run, stores, watch, condition)
         facts["notes"] = [*notes, *facts["notes"]]
         facts["calibration_error_of_run"] = result.get("calibration_error")
         return write_evaluation(out, [run], result, facts, predictions, seed, started)
@@ -159,7 +186,7 @@ def is_judged(out: Path, stores: Sequence[Path]) -> bool:
 
 
 def predict_unseen(
-    run: Path, stores: Sequence[Path], watch: Watch = SILENT
+    run: Path, stores: Sequence[Path], watch: Watch = SILENT, condition: str = AS_RECORDED
 ) -> tuple[dict[str, Any], Predictions]:
     """What a run's model answers about the utterances of stores that it didn't learn from."""
     model = load(run / WEIGHTS)
@@ -167,10 +194,12 @@ def predict_unseen(
     with UtteranceTable(stores) as table:
         unseen = rows_not_trained_on(run / SPLIT, parts, table.rows)
         chosen = table.rows.iloc[unseen.rows]
-        logits = answer_rows(model, table, unseen.rows, watch)
+        logits = answer_rows(model, table, unseen.rows, watch, condition)
         predictions, used = label_predictions(table.rows, unseen.rows, logits, model.labels)
         labels = predictions.labels
         notes = [f"emotions that can be answered: {', '.join(labels)}"]
+        if condition != AS_RECORDED:
+            notes.append(f"recordings were degraded first: {condition}")
         if "calm" in model.labels and "calm" not in labels and "neutral" in labels:
             notes.append("calm counts as neutral: these corpora know no calm")
         if unseen.n_seen:
@@ -181,6 +210,7 @@ def predict_unseen(
         return {
             "protocol": unseen.protocol,
             "stores_hold": table.facts(),
+            "condition": condition,
             "parts": describe_parts(table.rows, {"test": unseen.rows[used]}),
             "abstention": {
                 "threshold": float(model.abstention),
@@ -192,13 +222,21 @@ def predict_unseen(
 
 
 def answer_rows(
-    model: SerModel, table: UtteranceTable, rows: NDArray[np.int64], watch: Watch = SILENT
+    model: SerModel,
+    table: UtteranceTable,
+    rows: NDArray[np.int64],
+    watch: Watch = SILENT,
+    condition: str = AS_RECORDED,
 ) -> NDArray[np.float32]:
     """(n, n_labels) logits of these rows of a table, divided by the model's temperature."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    sounds = StoreDataset(table, rows, table.rows.iloc[rows]["emotion"].unique().tolist())
+    words = table.rows.iloc[rows]["emotion"].unique().tolist()
     model.requires_grad_(False)
-    logits = logits_of(model.to(device), sounds, StoreCache(watch), device=device)
+    if condition == AS_RECORDED:
+        sounds, cache = StoreDataset(table, rows, words), StoreCache(watch)
+    else:
+        sounds, cache = DegradedDataset(table, rows, words, condition), None
+    logits = logits_of(model.to(device), sounds, cache, device=device)
     return logits / float(model.temperature)
 
 

@@ -13,11 +13,13 @@ import tyro
 
 from fins.command import sentence_of
 from fins.data.table import UtteranceTable
+from fins.learning.degradations import check_condition
 from fins.progress import SILENT, Watch
 from fins.runs import HISTORY, RESULT, find_run, finish_run, locked, start_run
 from fins.tables import read_table
 from ser_heads.evaluation.predictions import read_result
 from ser_heads.evaluation.scores import METRICS
+from ser_heads.evaluation.unseen import slug_of
 from ser_heads.experiments.comparison_page import SHOWN, by_kind, describe_runs, kind_of, write_pages
 from ser_heads.experiments.comparison_plots import plot_confusions, plot_histories, plot_uars
 from ser_heads.experiments.config import RunConfig
@@ -42,8 +44,8 @@ class CompareOptions:
     """
 
     sweep: Annotated[str, tyro.conf.Positional]
-    """Which runs: small, imitated, cnn_lstm, four_emotions, leak_price or fin_vs_random, or the path of a .py
-    file like those."""
+    """Which runs: small, imitated, cnn_lstm, four_emotions, leak_price, fin_vs_random or finetuning, or the
+    path of a .py file like those."""
     store: tuple[Path, ...] = ()
     """Stores made by pipelines.prepare, to train, validate and test on."""
     seed: tuple[int, ...] = (0,)
@@ -52,10 +54,13 @@ class CompareOptions:
     """Of the splits of all runs; by default each has its own seed's."""
     unseen: tuple[Path, ...] = ()
     """Stores of other corpora, on which each run's model is judged too."""
+    condition: tuple[str, ...] = ()
+    """What recordings go through first when each run's model is judged once more, on those of --store that it
+    didn't learn from; as in pipelines.evaluate."""
     minutes: float | None = None
     """Budget of the whole sweep, in equal shares for its runs; by default its own, if it has one. What
-    --unseen takes comes on top. A comparison goes on under the same shares only, so with as many seeds, runs
-    and --workers; on a cluster they are those of runs one after another."""
+    --unseen and --condition take comes on top. A comparison goes on under the same shares only, so with as
+    many seeds, runs and --workers; on a cluster they are those of runs one after another."""
     workers: int = 1
     """Runs at a time, which share the cores: as many as there are cores take the least time in all."""
     address: str | None = None
@@ -85,7 +90,7 @@ def compare(options: CompareOptions, watch: Watch = SILENT) -> RunResult:
     for stores in [options.store, *([options.unseen] if options.unseen else [])]:
         UtteranceTable(stores).close()  # if they can't be read it is no run's fault
     identity = identity_of(sweep, options, planned)
-    find_run(out, identity, free=("seed", "runs", "unseen"))
+    find_run(out, identity, free=("seed", "runs", "unseen", "condition"))
     with locked(out):
         start_run(out, identity)
         rows, failed = make_rows(planned, options, watch)
@@ -99,6 +104,7 @@ def compare(options: CompareOptions, watch: Watch = SILENT) -> RunResult:
             "about": sweep.about,
             "stores": identity["store"],
             "unseen": identity["unseen"],
+            "conditions": identity["condition"],
             "seeds": list(options.seed),
             "minutes_each": identity["minutes_each"],
             "n_runs": len(planned),
@@ -122,6 +128,7 @@ def identity_of(sweep: Sweep, options: CompareOptions, planned: Sequence[Planned
         "store": [str(path) for path in options.store],
         "minutes_each": planned[0].config.minutes,
         "unseen": [str(path) for path in options.unseen],
+        "condition": list(options.condition),
         "seed": options.seed,
         "split_seed": options.split_seed,
         "runs": json.loads(json.dumps({name: config.as_json() for name, config in sweep.runs.items()})),
@@ -149,6 +156,8 @@ def plan_runs(sweep: Sweep, options: CompareOptions, out: Path) -> list[PlannedR
         raise ValueError("--seed takes one or more seeds, each once")
     minutes = sweep.minutes if options.minutes is None else options.minutes
     check_workers(options.workers, options.address)
+    for condition in options.condition:
+        check_condition(condition)
     each = share_minutes(minutes, len(sweep.runs) * len(seeds), options.workers)
     planned = []
     for seed in seeds:
@@ -166,7 +175,7 @@ def make_rows(
     planned: Sequence[PlannedRun], options: CompareOptions, watch: Watch = SILENT
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows of what has a result, and why the others have none; in the order of the plan."""
-    jobs = [Job(run.label, run.config, options.unseen) for run in planned]
+    jobs = [Job(run.label, run.config, options.unseen, options.condition) for run in planned]
     reasons = make_runs(jobs, options.workers, options.address, watch)
     rows, failed = [], []
     for run, job, reason in zip(planned, jobs, reasons, strict=True):
@@ -175,7 +184,7 @@ def make_rows(
         try:
             if reason:
                 raise ValueError(reason)
-            rows.append({**known, **row_of_run(job.out, options.unseen)})
+            rows.append({**known, **row_of_run(job)})
         except ValueError as error:
             failed.append({**known, "why": sentence_of(error)})
     return rows, failed
@@ -187,17 +196,26 @@ def name_division(config: RunConfig) -> str:
     return str(division.split or division.fold or " ".join([division.protocol, *division.test_corpus]))
 
 
-def row_of_run(run: Path, unseen: Sequence[Path] = ()) -> dict[str, Any]:
-    """What the comparison takes from a run's result, and from that on unseen stores."""
-    result = read_result(run)
+def row_of_run(job: Job) -> dict[str, Any]:
+    """What the comparison takes from a run's result, and from those on unseen stores and under conditions."""
+    result = read_result(job.out)
     missing = [key for key in TAKEN if key not in result]
     if missing:
-        raise ValueError(f"{run / RESULT} knows no {missing[0]}: it is of an earlier version, make it again")
+        raise ValueError(
+            f"{job.out / RESULT} knows no {missing[0]}: it is of an earlier version, make it again"
+        )
     row = {key: result[key] for key in TAKEN}
-    if unseen:
-        scores = read_result(run / UNSEEN)
-        row["unseen"] = {key: scores[key] for key in (*METRICS, "interval_95", "n_utterances", "labels")}
+    if job.unseen:
+        row["unseen"] = scores_in(job.out / UNSEEN)
+    if job.conditions:
+        row["conditions"] = {one: scores_in(job.out / slug_of(one)) for one in job.conditions}
     return row
+
+
+def scores_in(folder: Path) -> dict[str, Any]:
+    """Of a folder of pipelines.evaluate."""
+    scores = read_result(folder)
+    return {key: scores[key] for key in (*METRICS, "interval_95", "n_utterances", "labels")}
 
 
 def read_history(run: Path) -> list[dict[str, float]]:

@@ -123,6 +123,11 @@ def describe_facts(result: Mapping[str, Any]) -> list[str]:
             f"Unseen: {', '.join(result['unseen'])}; of these the utterances that a run neither learned from "
             "nor was chosen by."
         )
+    if result["conditions"]:
+        facts.append(
+            f"Degraded: {'; '.join(result['conditions'])}; the utterances that a run neither learned from "
+            "nor was chosen by, degraded before they are answered."
+        )
     facts.append(f"Stores: {', '.join(result['stores'])}. Seeds: {', '.join(map(str, result['seeds']))}.")
     if minutes is None:
         facts.append(
@@ -190,6 +195,10 @@ def run_columns(rows: Rows, failed: Rows) -> Columns:
     columns[f"test {TITLES['uar']} %"] |= {run["label"]: "failed" for run in failed}
     if any("unseen" in row for row in rows):
         columns["unseen UAR %"] = {row["label"]: score_cell(row["unseen"], "uar") for row in rows}
+    for condition in dict.fromkeys(one for row in rows for one in row.get("conditions", {})):
+        columns[f"{condition}, UAR %"] = {
+            row["label"]: score_cell(row["conditions"][condition], "uar") for row in rows
+        }
     return columns
 
 

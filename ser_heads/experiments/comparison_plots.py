@@ -188,6 +188,27 @@ def plot_over_seconds(
     save_figure(figure, path)
 
 
+def plot_arms(path: Path, panels: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
+    """A panel a test, a row an arm: a dot for each seed's UAR and a line at their mean.
+
+    panels : what is tested on → arm → UAR of each seed
+    """
+    arms = list(next(iter(panels.values())))
+    figure, axes = new_figure(1.6 + 2.4 * len(panels), 1.2 + 0.26 * len(arms), len(panels))
+    for axis, (title, values) in zip(np.atleast_1d(axes).flat, panels.items(), strict=True):
+        for line, arm in enumerate(arms):
+            uars = 100 * np.array(values[arm])
+            axis.plot(uars, [line] * len(uars), "o", ms=4, color=BLUE, alpha=0.7)
+            axis.plot([uars.mean()] * 2, [line - 0.35, line + 0.35], color=ORANGE, lw=2)
+        axis.set_yticks(range(len(arms)), arms if axis.get_subplotspec().is_first_col() else [])
+        axis.set_ylim(len(arms) - 0.4, -0.6)
+        axis.tick_params(axis="y", length=0, labelsize=8)
+        axis.grid(axis="x", alpha=0.3)
+        axis.set_title(title, fontsize=9)
+    figure.supxlabel("UAR %", fontsize=9)
+    save_figure(figure, path)
+
+
 def new_panels(n: int, height: float, share: bool = False) -> tuple[Figure, list[Axes]]:
     """A figure with a panel for each of n, at most N_COLUMNS side by side; height of one in inches.
 

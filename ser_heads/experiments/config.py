@@ -20,7 +20,7 @@ from ser_heads.training.recipe import Recipe
 
 DEFAULT_MODEL = "fin"
 FORMAT = 2  # of config.json
-OF_FINETUNING = ("finetuned_epochs", "finetuning_rate", "fin_rate")
+OF_FINETUNING = ("finetuned_epochs", "finetuning_rate", "fin_rate", "fin_tuning")
 OF_FITTING = ("copies", "class_weights")  # all of a recipe that a model without gradient takes
 Own = TypeVar("Own")
 
@@ -154,7 +154,9 @@ def refuse_without_effect(config: RunConfig, model: SerModel) -> None:
     elif not any(True for _ in model.frontend.pretrained()):
         without = dict.fromkeys(OF_FINETUNING, "it has no FINs to finetune")
     elif set(model.frontend.pretrained()) <= set(model.frontend.kernels()):
-        without = {"fin_rate": "it has no FINs"}
+        without = dict.fromkeys(("fin_rate", "fin_tuning"), "it has no FINs")
+    elif recipe.fin_tuning == "bands" and not any(True for _ in model.frontend.band_weights()):
+        without = {"fin_tuning": "none of its FINs weights powers by bands"}
     if not any(hasattr(module, "penalty") for module in model.modules()):
         without.setdefault("penalty", "it has no wavelet kernels")
     if entry.fit is not None and config.inner_folds:

@@ -16,10 +16,11 @@ from pathlib import Path
 import torch
 
 from fins.command import sentence_of
+from fins.learning.degradations import AS_RECORDED
 from fins.processes import end_with_parent
 from fins.progress import SILENT, Watch
 from fins.runs import RESULT
-from ser_heads.evaluation.unseen import evaluate_run, is_judged
+from ser_heads.evaluation.unseen import evaluate_run, is_judged, slug_of
 from ser_heads.experiments.cluster import RETRIES, ray_session, resources
 from ser_heads.experiments.config import RunConfig
 from ser_heads.experiments.run import train_classifier
@@ -36,11 +37,13 @@ class Job:
     """A run to be made, in its own folder.
 
     label : what it is called; config : with `out`; unseen : stores on which its model is judged too
+    conditions : under which its model is judged once more on what it was tested on
     """
 
     label: str
     config: RunConfig
     unseen: tuple[Path, ...] = ()
+    conditions: tuple[str, ...] = ()
 
     @property
     def out(self) -> Path:
@@ -50,13 +53,19 @@ class Job:
 
     def is_made(self) -> bool:
         """Whether it has its results, be they of these options or of others."""
-        return (self.out / RESULT).exists() and (not self.unseen or is_judged(self.out / UNSEEN, self.unseen))
+        return (self.out / RESULT).exists() and not self._to_judge()
 
     def make(self, watch: Watch = SILENT) -> None:
         """Train, from where it was left, and judge."""
         train_classifier(self.config, watch)
-        if self.unseen and not is_judged(self.out / UNSEEN, self.unseen):
-            evaluate_run(self.out, self.unseen, self.out / UNSEEN, watch=watch)
+        for folder, stores, condition in self._to_judge():
+            evaluate_run(self.out, stores, folder, condition, watch=watch)
+
+    def _to_judge(self) -> list[tuple[Path, tuple[Path, ...], str]]:
+        """Folder, stores and condition of what isn't judged yet."""
+        wanted = [(self.out / UNSEEN, self.unseen, AS_RECORDED)] if self.unseen else []
+        wanted += [(self.out / slug_of(one), self.config.store, one) for one in self.conditions]
+        return [judged for judged in wanted if not is_judged(*judged[:2])]
 
 
 def make_runs(

@@ -59,6 +59,10 @@ class FrontEnd(nn.Module):
         """What of that learns at the rate of wavelets and not at that of FINs; by default nothing."""
         return iter(())
 
+    def band_weights(self) -> Iterator[nn.Parameter]:
+        """What of FINs are weights of powers, never below 0; by default nothing."""
+        return iter(())
+
     def learns(self) -> bool:
         """Whether anything in it learns now."""
         return any(parameter.requires_grad for parameter in self.parameters())
@@ -106,3 +110,7 @@ class Joined(FrontEnd):
     def kernels(self) -> Iterator[nn.Parameter]:
         for part in self.parts:
             yield from part.kernels()
+
+    def band_weights(self) -> Iterator[nn.Parameter]:
+        for part in self.parts:
+            yield from part.band_weights()

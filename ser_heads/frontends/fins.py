@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fins.audio import HOP, WINDOW
 from fins.features import compute_features, fingerprint, get_feature
 from fins.networks import Fin, FinConfig, build_fin, load_fin
-from fins.networks.fourier import CHUNK
+from fins.networks.fourier import CHUNK, BandWeights, PrunedBandWeights
 from fins.networks.spectral import MelFin, SpectralFin, permute_bins, prune
 from ser_heads.frontends import FrameBatch, FrontEnd
 from ser_heads.frontends.waveform import count_frames
@@ -128,6 +128,11 @@ class FinFrontEnd(FrontEnd):
     def pretrained(self) -> Iterator[nn.Parameter]:
         return self.members.parameters()
 
+    def band_weights(self) -> Iterator[nn.Parameter]:
+        for module in self.modules():
+            if isinstance(module, BandWeights | PrunedBandWeights):
+                yield module.weights
+
     def fins(self) -> list[Fin]:
         """Its FINs, without closed forms."""
         return [member for member in self.members.values() if isinstance(member, Fin)]
@@ -136,7 +141,8 @@ class FinFrontEnd(FrontEnd):
 def starting_fins(names: Sequence[str], pretraining: Pretraining = "imitation") -> dict[str, Fin]:
     """Feature → FIN, of FINs by name or folder of a run, with what they know at the start.
 
-    Compact FINs of mel and mfcc are pruned: their weights that are zero stay zero.
+    Compact FINs of mel and mfcc are pruned: their weights that are zero stay zero. Bins are shuffled of those
+    that have bands; the others stay as they are.
     Raises ValueError for a FIN that can't be loaded, and for a feature that two FINs imitate.
     """
     fins: dict[str, Fin] = {}
@@ -144,13 +150,18 @@ def starting_fins(names: Sequence[str], pretraining: Pretraining = "imitation") 
         fin = load_fin(name)
         if pretraining == "none":
             fin = build_fin(fin.config)
-        elif pretraining == "permuted":
+        elif pretraining == "permuted" and (has_bands(fin) or len(names) == 1):
             permute_bins(fin, PERMUTATION)
         if pretraining != "none" and isinstance(fin, MelFin) and fin.config.topology == "compact":
             # else finetuning would make strong bins leak into bands that are 80 dB below
             prune(fin)
         put(fins, fin.config.feature, fin)
     return fins
+
+
+def has_bands(fin: Fin) -> bool:
+    """Whether a FIN weights the powers of a spectrum by bands."""
+    return any(isinstance(module, BandWeights) for module in fin.modules())
 
 
 def built_fins(configs: Sequence[FinConfig]) -> dict[str, Fin]:

@@ -13,9 +13,11 @@ from fins.features import FEATURES
 from fins.features.feature import Scale
 from fins.features.pitch import pitches
 from ser_heads.frontends import FrameBatch
+from ser_heads.layers.compression import PowerLaw
 from ser_heads.layers.masked import mask_until
 
 Removed = Literal["level", "channel", "nothing"]
+Compression = Literal["decibels", "learned"]
 CHOICE, GATE = 200.0, 40.0  # how sharp the choice among pitches is, and that of what is voiced
 VOICED = 0.5  # likeness from which on a window is rather voiced
 LATE = 4e-4  # by which a period has to be more alike for each sample that it is longer
@@ -58,6 +60,7 @@ class FrameNorm(nn.Module):
     normalise : what of each recording is taken away first: "level", how loud it is over all; "channel", the
         mean of each output, and with it the colour that microphone and room leave, but also that of the
         voice; or "nothing"
+    compression : of powers and amplitudes: decibels, or a power law that is learned from there
     mean, deviation : (n_features,) buffers, set by `calibrate`
     Raises ValueError for anything else to be taken away.
     """
@@ -65,7 +68,12 @@ class FrameNorm(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, slices: Mapping[str, slice], normalise: Removed = "channel") -> None:
+    def __init__(
+        self,
+        slices: Mapping[str, slice],
+        normalise: Removed = "channel",
+        compression: Compression = "decibels",
+    ) -> None:
         super().__init__()
         if normalise not in get_args(Removed):
             raise ValueError(f"--removed is one of {', '.join(get_args(Removed))}, got {normalise!r}")
@@ -78,6 +86,9 @@ class FrameNorm(nn.Module):
             self.features[name] = slice(start, start + n_features)
             start += n_features
         self.n_features = start
+        bands = {name: columns.stop - columns.start for name, columns in slices.items() if is_level(name)}
+        learned = bands if compression == "learned" else {}
+        self.compressions = nn.ModuleDict({name: PowerLaw(n) for name, n in learned.items()})
         self.register_buffer("mean", torch.zeros(start))
         self.register_buffer("deviation", torch.ones(start))
 
@@ -99,6 +110,8 @@ class FrameNorm(nn.Module):
             if is_level(name):
                 power = part.square() if scale_of(name) == "amplitude" else part
                 part = 10 * torch.log10(power.clamp_min(FAINTEST))
+            if name in self.compressions:
+                part = self.compressions[name](part, mask)
             mean = (part * mask[..., None]).sum(dim=1, keepdim=True) / lengths[:, None, None]
             if self.normalise == "channel":
                 part = part - mean

@@ -11,7 +11,7 @@ from ser_heads.frontends import FrontEnd, Joined
 from ser_heads.frontends.fins import FinFrontEnd, Pretraining, closed_forms, starting_fins
 from ser_heads.frontends.waveform import Trim
 from ser_heads.frontends.wavelet_packets import DEEPEST, N_SLOTS, WaveletFrontEnd
-from ser_heads.layers.frame_norm import PACKET, FrameNorm, Removed, is_level, scale_of
+from ser_heads.layers.frame_norm import PACKET, Compression, FrameNorm, Removed, is_level, scale_of
 from ser_heads.layers.packet_tree import Leaves, equal_tree, in_order, mel_tree
 from ser_heads.layers.temporal_head import Branch, TemporalHead
 from ser_heads.layers.wavelet_packet import Sharing, check_packet
@@ -34,11 +34,17 @@ class FinOptions:
     (permuted), or none, but random weights. Or closed forms stand in their place."""
     removed: Removed = "channel"
     """What of a recording's FIN outputs is taken away: level, channel (the mean of each output), nothing."""
+    compression: Compression = "decibels"
+    """Of powers and amplitudes: decibels, or a power law of each band that is learned from there."""
 
     def __post_init__(self) -> None:
         if not self.fins:
             raise ValueError("this model needs at least one FIN: change --fins")
-        for option, choices in (("pretraining", Pretraining), ("removed", Removed)):
+        for option, choices in (
+            ("pretraining", Pretraining),
+            ("removed", Removed),
+            ("compression", Compression),
+        ):
             if getattr(self, option) not in get_args(choices):
                 raise ValueError(
                     f"--{option} is one of {', '.join(get_args(choices))}, got {getattr(self, option)!r}"
@@ -86,7 +92,7 @@ def fins_of(options: FinOptions) -> dict[str, Fin]:
 
 def build_fin_model(options: FinOptions, labels: Sequence[str], fins: Mapping[str, Fin]) -> SerModel:
     frontend = fin_frontend(options, fins)
-    norm = FrameNorm(frontend.slices, options.removed)
+    norm = FrameNorm(frontend.slices, options.removed, options.compression)
     layout = layout_of(norm)
     head = TemporalHead(len(labels), norm.n_features, spectra_of(norm))
     return SerModel("fin", options, labels, Trim(), frontend, norm, head, layout)
@@ -105,7 +111,7 @@ def build_joined_model(
     on_fins, on_wavelets = fin_frontend(options, fins), wavelet_frontend(options)
     frontend: FrontEnd = Joined((on_fins, on_wavelets))
     behind = slice(on_fins.n_columns, frontend.n_columns)
-    norm = FrameNorm({**on_fins.slices, PACKET: behind}, options.removed)
+    norm = FrameNorm({**on_fins.slices, PACKET: behind}, options.removed, options.compression)
     columns = norm.features[PACKET]
     head = TemporalHead(len(labels), columns.start, spectra_of(norm))
     head.branch = Branch(columns, N_SLOTS)  # drawn last: the same seed gives the same weights as those of fin

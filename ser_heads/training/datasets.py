@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fins.audio import SAMPLE_RATE, Signal
+from fins.learning.degradations import degrade
 from ser_heads.training.copies import Copying, change_apart
 
 if TYPE_CHECKING:
@@ -75,6 +76,24 @@ class StoreDataset:
 
     def __getitem__(self, place: int) -> tuple[Signal, int]:
         return self.table.signal(int(self.rows[place])), int(self.targets[place])
+
+
+class DegradedDataset(StoreDataset):
+    """The same of utterances that are degraded first, and kept in 16 bits; each alike whenever it is read.
+
+    condition : one of `fins.learning.degradations.CONDITIONS`
+    """
+
+    def __init__(
+        self, table: UtteranceTable, rows: NDArray[np.int64], labels: Sequence[str], condition: str
+    ) -> None:
+        super().__init__(table, rows, labels)
+        self.condition = condition
+
+    def __getitem__(self, place: int) -> tuple[Signal, int]:
+        signal, target = super().__getitem__(place)
+        rng = np.random.default_rng(zlib.crc32(self.names[place].encode()))
+        return degrade(signal, self.condition, rng), target
 
 
 @dataclass(frozen=True)

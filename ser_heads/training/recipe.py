@@ -8,6 +8,8 @@ from typing import Literal, get_args
 
 from ser_heads.training.copies import Copying
 
+FinTuning = Literal["all", "bands"]
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -75,7 +77,10 @@ class Recipe:
     finetuning_rate: float = 1e-4
     """The highest of the second phase, for all but the FINs; of wavelet packets it is never above 1e-4."""
     fin_rate: float = 1e-6
-    """The highest of the second phase, for the FINs."""
+    """The highest of the second phase, for the FINs; 0 leaves them as they are."""
+    fin_tuning: FinTuning = "all"
+    """What of FINs learns then: all, or bands alone, the weights of powers that aren't zero. These move in
+    their logarithm, so that no strong bin leaks into a faint band."""
     weight_decay: float = 0.05
     """Not for FINs and wavelets. Of adamw a share of each weight, of the others a penalty in the loss."""
     loss: Literal["cross_entropy", "focal"] = "cross_entropy"
@@ -112,6 +117,10 @@ class Recipe:
             raise ValueError("--class-weights, --penalty and --weight-decay are finite numbers")
         if not 0 <= self.focusing < math.inf:
             raise ValueError("--focusing is at least 0")
-        for option in ("learning_rate", "finetuning_rate", "fin_rate"):
+        if self.fin_tuning not in get_args(FinTuning):
+            raise ValueError(f"--fin-tuning is one of {', '.join(get_args(FinTuning))}")
+        if not 0 <= self.fin_rate < math.inf:
+            raise ValueError("--fin-rate is a number, at least 0")
+        for option in ("learning_rate", "finetuning_rate"):
             if not 0 < getattr(self, option) < math.inf:
                 raise ValueError(f"--{option.replace('_', '-')} is a number above 0")

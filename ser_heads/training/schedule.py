@@ -11,6 +11,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from ser_heads.frontends import FrontEnd
+from ser_heads.training.recipe import Recipe
+
 WARM_UP = 0.15  # share of a phase in which the rate rises; then it falls to zero along a cosine
 AVERAGING = 0.99  # of the weights that are validated, tested and kept: a moving average over steps
 RECENT = 5  # epochs whose UAR together says how good the last one is: of few speakers a single one is chance
@@ -68,3 +71,33 @@ def rate_factor(share: float) -> float:
     if share < WARM_UP:
         return 0.04 + 0.96 * (1 - math.cos(math.pi * share / WARM_UP)) / 2
     return (1 + math.cos(math.pi * min(1.0, (share - WARM_UP) / (1 - WARM_UP)))) / 2
+
+
+def learning_late(frontend: FrontEnd, recipe: Recipe) -> list[nn.Parameter]:
+    """What of a front end's pretrained weights learns in the second phase."""
+    fins = frontend.pretrained() if recipe.fin_tuning == "all" else frontend.band_weights()
+    return [*frontend.kernels(), *(fins if recipe.fin_rate else ())]
+
+
+class LogarithmicSteps:
+    """Steps of weights at or above 0 in their logarithm: each is multiplied by a factor, and zeros stay.
+
+    exponents : what an optimizer steps in place of the weights, 0 before each of its steps
+    """
+
+    def __init__(self, weights: Sequence[nn.Parameter]) -> None:
+        self.weights = list(weights)
+        self.exponents = [nn.Parameter(torch.zeros_like(weight)) for weight in self.weights]
+
+    def before(self) -> None:
+        """Gradients of the exponents, from those of the weights, which get none."""
+        for weight, exponent in zip(self.weights, self.exponents, strict=True):
+            exponent.grad = None if weight.grad is None else weight.grad * weight.detach()
+            weight.grad = None
+
+    @torch.no_grad()
+    def after(self) -> None:
+        """The factors go into the weights."""
+        for weight, exponent in zip(self.weights, self.exponents, strict=True):
+            weight.mul_(exponent.exp())
+            exponent.zero_()

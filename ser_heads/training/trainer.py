@@ -26,9 +26,11 @@ from ser_heads.training.objective import class_weights, loss_of, penalty_of
 from ser_heads.training.recipe import Recipe
 from ser_heads.training.schedule import (
     WARM_UP,
+    LogarithmicSteps,
     TimeBudget,
     averaging,
     constrain,
+    learning_late,
     multiplies_bfloat16,
     optimizer_of,
     rate_factor,
@@ -148,7 +150,10 @@ class Trainer:
         self._freeze(phase == "frozen")
         frontend = self.model.frontend
         pretrained, kernels = (dict.fromkeys(those) for those in (frontend.pretrained(), frontend.kernels()))
-        fins = [parameter for parameter in pretrained if parameter not in kernels]
+        by_factors = phase == "finetuned" and recipe.fin_tuning == "bands"
+        self.steps = LogarithmicSteps([one for one in frontend.band_weights() if by_factors])
+        fins = [one for one in pretrained if one.requires_grad and one not in kernels]
+        fins = self.steps.exponents or fins
         others = [parameter for parameter in self.model.parameters() if parameter not in pretrained]
         rate = recipe.learning_rate if phase == "frozen" else recipe.finetuning_rate
         groups: list[dict[str, Any]] = [{"params": others, "peak": rate, "weight_decay": recipe.weight_decay}]
@@ -168,8 +173,10 @@ class Trainer:
             )
 
     def _freeze(self, frozen: bool) -> None:
-        for parameter in self.model.frontend.pretrained():
-            parameter.requires_grad_(not frozen)
+        frontend = self.model.frontend
+        learning = [] if frozen else learning_late(frontend, self.recipe)
+        for parameter in frontend.pretrained():
+            parameter.requires_grad_(any(parameter is one for one in learning))
 
     def _next_phase(self) -> None:
         state = self.state
@@ -270,7 +277,9 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), LARGEST_GRADIENT)
+        self.steps.before()
         self.optimizer.step()
+        self.steps.after()
         constrain(self.model)
         self._take_into_average()
         bar.update()

@@ -17,6 +17,7 @@ from ser_heads.experiments.scripts import run_script
 from ser_heads.experiments.sweeps import (
     cnn_lstm,
     fin_vs_random,
+    finetuning,
     four_emotions,
     imitated,
     leak_price,
@@ -33,6 +34,7 @@ SHIPPED = {
     "four_emotions": four_emotions,
     "leak_price": leak_price,
     "fin_vs_random": fin_vs_random,
+    "finetuning": finetuning,
 }
 """Name → module of each sweep that comes with the package."""
 
