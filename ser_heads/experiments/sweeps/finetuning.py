@@ -26,7 +26,7 @@ from ser_heads.experiments.sweeps.fin_vs_random import (
 )
 from ser_heads.training.recipe import Recipe
 
-EPOCHS = {"frozen_epochs": 30, "finetuned_epochs": 15, "patience": 45, "finetuning_rate": 5e-4}
+EPOCHS = {"frozen_epochs": 24, "finetuned_epochs": 12, "patience": 36, "finetuning_rate": 5e-4}
 RATES = (1e-5, 1e-4, 1e-3)  # of tuned FINs
 BAND_RATE = 3e-3  # of exponents: a step is a factor of at most about so much more or less
 BASELINE = "frozen"
@@ -36,7 +36,7 @@ TEST = "test"
 def runs() -> dict[str, RunConfig]:
     held = EPOCHS | {"fin_rate": 0.0}
     bands = EPOCHS | {"fin_rate": BAND_RATE, "fin_tuning": "bands"}
-    learning = {"frozen_epochs": 0, "finetuned_epochs": 45, "patience": 45}
+    learning = {"frozen_epochs": 0, "finetuned_epochs": 36, "patience": 36}
     arms: dict[str, dict[str, Any]] = {
         BASELINE: held,
         **{f"tuned-{rate:.0e}": EPOCHS | {"fin_rate": rate} for rate in RATES},
@@ -44,8 +44,8 @@ def runs() -> dict[str, RunConfig]:
         "learned": held | {"compression": "learned"},
         "learned-bands": bands | {"compression": "learned"},
         "closed_form": {
-            "frozen_epochs": 45,
-            "patience": 45,
+            "frozen_epochs": 36,
+            "patience": 36,
             "finetuned_epochs": 0,
             "pretraining": "closed_form",
         },
