@@ -354,7 +354,8 @@ def test_options_that_cant_be_meant(small_store: Path, tmp_path: Path) -> None:
     named = sweep_of(tmp_path, FEW)
     with pytest.raises(
         ValueError,
-        match=r"give one of cnn_lstm, fin_vs_random, four_emotions, imitated, leak_price, small, or the path",
+        match="give one of cnn_lstm, fin_vs_random, finetuning, four_emotions, imitated, leak_price, small, "
+        "or the path",
     ):
         main(CompareOptions("smal", (small_store,)))
     with pytest.raises(ValueError, match="there is no sweep"):

@@ -16,10 +16,10 @@ from sklearn.metrics import r2_score
 
 import fins
 from fins.data.store import Store
-from fins.features import get_feature
+from fins.features import compute_feature, get_feature
 from fins.networks import FinConfig, StridedFin
 from fins.tensors import load_tensors, save_tensors
-from ser_heads.evaluation.drift import DriftOptions, largest_move, moved, picture_name, report_drift
+from ser_heads.evaluation.drift import DriftOptions, in_unit, largest_move, moved, picture_name, report_drift
 from ser_heads.evaluation.plots import plot_moved
 from ser_heads.experiments.config import configure
 from ser_heads.experiments.run import train_classifier
@@ -109,8 +109,10 @@ def test_fins_as_they_were_have_not_moved(run: Path, tmp_path: Path) -> None:
     (row,) = report_of(tmp_path / "out", run)
     for own in row["fins"].values():
         assert set(own["moved"].values()) == {0.0} and own["r2_before"] == own["r2_after"]
+        assert own["drift"]["median"] == own["drift"]["p95"] == 0 < own["drift"]["rounding"]
+        assert own["frozen"]
     page = (tmp_path / "out" / "README.md").read_text()
-    assert page.count("| – | 0 % |") == 2 and "kept the FINs of its frozen phase" in page
+    assert page.count("| – | 0 % | frozen |") == 2 and "kept the FINs of its frozen phase" in page
 
 
 def test_a_scaled_parameter_moved_by_that_share(run: Path, tmp_path: Path) -> None:
@@ -122,6 +124,28 @@ def test_a_scaled_parameter_moved_by_that_share(run: Path, tmp_path: Path) -> No
     names = {"spectrum.window", "spectrum.kernels", "spectrum.factors", "classes.weights"}
     assert set(shares) == names  # with the map: all that chroma learns
     assert "| spectrum.map | 10 % |" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_drift_is_in_the_unit_of_the_feature(run: Path, tmp_path: Path) -> None:
+    change(run, "frontend.members.rms.weights", lambda weights: 4 * weights)  # twice the amplitude: 6.02 dB
+    (row,) = report_of(tmp_path / "out", run)
+    drift = row["fins"]["rms"]["drift"]
+    assert drift["unit"] == "dB" and not row["fins"]["rms"]["frozen"] and row["fins"]["chroma"]["frozen"]
+    assert drift["median"] == pytest.approx(20 * np.log10(2), rel=1e-4)
+    assert 0 < drift["rounding"] < 0.1
+    assert "| 6 (6) dB |" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_units_that_a_person_knows() -> None:
+    values, unit = in_unit(get_feature("zcr"), np.array([[0.1], [0.2]], np.float32))
+    assert unit == "Hz" and values == pytest.approx(np.array([[1102.5], [2205]]))
+    time = np.arange(2048) / 22_050
+    windows = np.array([np.sin(2 * np.pi * f * time) for f in (150.0, 200.0)], np.float32)
+    values, unit = in_unit(get_feature("pitch"), compute_feature(get_feature("pitch"), windows))
+    assert unit == "semitones" and values[:, 0] == pytest.approx(12 * np.log2([1.5, 2.0]), abs=0.6)
+    values, unit = in_unit(get_feature("mel"), np.array([[1e-3, 1e-20]], np.float32))
+    assert unit == "dB" and values == pytest.approx(np.array([[-30, -100]]))
+    assert in_unit(get_feature("chroma"), np.ones((1, 12), np.float32))[1] == "share of the largest"
 
 
 def test_a_parameter_that_was_nothing_moved_by_no_share(tmp_path: Path) -> None:

@@ -118,16 +118,11 @@ def describe_facts(result: Mapping[str, Any]) -> list[str]:
     facts += [
         f"Emotions: {', '.join(labels)}; chance is {100 / len(labels):.1f} % UAR." for labels in label_sets
     ]
+    fresh = "the utterances that a run neither learned from nor was chosen by"
     if result["unseen"]:
-        facts.append(
-            f"Unseen: {', '.join(result['unseen'])}; of these the utterances that a run neither learned from "
-            "nor was chosen by."
-        )
+        facts.append(f"Unseen: {', '.join(result['unseen'])}; of these {fresh}.")
     if result["conditions"]:
-        facts.append(
-            f"Degraded: {'; '.join(result['conditions'])}; the utterances that a run neither learned from "
-            "nor was chosen by, degraded before they are answered."
-        )
+        facts.append(f"Degraded: {'; '.join(result['conditions'])}; {fresh}, degraded before an answer.")
     facts.append(f"Stores: {', '.join(result['stores'])}. Seeds: {', '.join(map(str, result['seeds']))}.")
     if minutes is None:
         facts.append(
