@@ -38,6 +38,12 @@ def pytest_configure(config: pytest.Config) -> None:
         librosa.zero_crossings(noise)
 
 
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """A test draws the same numbers whichever tests its process ran before."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def corpora() -> Path:
     """The folder of real corpora; skips where FIN_SER_CORPORA names none."""

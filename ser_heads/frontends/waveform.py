@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
 from fins.audio import HOP, WINDOW
 from ser_heads.layers.masked import mask_until
@@ -66,8 +67,11 @@ class Trim(nn.Module):
         loud = (there & (energy >= loudest * 10 ** (-self.quiet / 10))).int()
         first = loud.argmax(dim=1)
         last = energy.shape[1] - 1 - loud.flip(1).argmax(dim=1)
-        lengths = (last - first) * HOP + WINDOW
-        longest = waveform.shape[1] if torch.compiler.is_compiling() else int(lengths.max())
-        place = first[:, None] * HOP + torch.arange(longest, device=waveform.device)
-        trimmed = waveform.gather(1, place.clamp_max(waveform.shape[1] - 1))
-        return trimmed * mask_until(lengths, longest), lengths
+        start, lengths = first * HOP, (last - first) * HOP + WINDOW
+        if torch.compiler.is_compiling():  # a graph has no place for slices of other lengths
+            place = start[:, None] + torch.arange(waveform.shape[1], device=waveform.device)
+            trimmed = waveform.gather(1, place.clamp_max(waveform.shape[1] - 1))
+            return trimmed * mask_until(lengths, waveform.shape[1]), lengths
+        ends = (start + lengths).tolist()
+        rows = [row[a:b] for row, a, b in zip(waveform, start.tolist(), ends, strict=True)]
+        return pad_sequence(rows, batch_first=True), lengths
