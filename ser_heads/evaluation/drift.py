@@ -218,7 +218,8 @@ def describe_drift(rows: Sequence[dict[str, Any]]) -> str:
             moves = (*largest_move(drift["moved"]), drift_text(drift))
             cells.append((f"{run}: {row['model']}", feature, f"{drift['n_windows']:,}", *r2, *moves))
         if {share for drift in row["fins"].values() for share in drift["moved"].values()} == {0.0}:
-            still += ["", f"{run} kept the FINs of its frozen phase: no finetuned epoch validated better."]
+            why = "no finetuned epoch validated better, or they had no rate"
+            still += ["", f"{run} kept the FINs of its frozen phase: {why}."]
     about = (
         "R² uniform against the closed form, in utterances that the run didn't learn from. How far a "
         "parameter moved is the length of its change over its length before; how far outputs went, the "
@@ -232,9 +233,10 @@ def describe_drift(rows: Sequence[dict[str, Any]]) -> str:
 def drift_text(scores: Mapping[str, Any]) -> str:
     """How far outputs went, in words."""
     drift = scores["drift"]
-    if scores["frozen"]:
-        return "frozen"
-    return f"{drift['median']:.2g} ({drift['p95']:.2g}) {drift['unit']}"
+    went = f"{drift['median']:.2g} ({drift['p95']:.2g}) {drift['unit']}"
+    if not scores["frozen"]:
+        return went
+    return f"{went}: frozen" if drift["p95"] else "frozen"
 
 
 def largest_move(shares: Mapping[str, float | None]) -> tuple[str, str]:
