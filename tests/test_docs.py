@@ -8,7 +8,8 @@ import runpy
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -18,6 +19,7 @@ from code_blocks import ROOT, Block, blocks_of, check_options, run_to_its_end, s
 from conftest import make_signal
 from markdown_it import MarkdownIt
 
+import ser_heads
 from data_manifests.labels import EMOTIONS
 from fins.audio import SAMPLE_RATE
 from fins.data.protocols import PROTOCOLS
@@ -71,6 +73,8 @@ def test_commands_take_the_options_that_pages_give(
 
 @pytest.mark.parametrize("page", [page for page in RUN if any(map(is_code, BLOCKS[page]))])
 def test_code_runs(page: str, own_files: Path, prepares_here: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    few_epochs = replace(MODELS[DEFAULT_MODEL].recipe, frozen_epochs=2, finetuned_epochs=1)
+    monkeypatch.setattr(ser_heads, "fit", partial(ser_heads.fit, recipe=few_epochs))
     names: dict[str, object] = {"__name__": "page"}
     n_run = 0
     for block in filter(is_code, BLOCKS[page]):
