@@ -8,13 +8,14 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import h5py
 import numpy as np
 import pytest
+import warm
 from code_blocks import run_module
 from safetensors.numpy import load_file
 
@@ -28,10 +29,6 @@ class Ended(NamedTuple):
     code: int
     stdout: str
     stderr: str
-
-
-def command(module: str, *arguments: object) -> list[str]:
-    return [sys.executable, "-m", module, *map(str, arguments)]
 
 
 @pytest.fixture
@@ -121,8 +118,8 @@ def test_help_tells_units_and_defaults(run: Callable[..., Ended], module: str) -
 
 
 def test_a_process_ends_as_a_call_does(tmp_path: Path) -> None:
-    arguments = command("pipelines.train", "--store", "nowhere.h5")
-    ended = subprocess.run(arguments, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    command = [sys.executable, "-m", "pipelines.train", "--store", "nowhere.h5"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
     assert ended.returncode == 2 and ended.stdout == ""
     assert ended.stderr.startswith("error: ") and ended.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
@@ -146,13 +143,20 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def prepared(made: Path) -> tuple[Path, float]:
     """Its store, and the seconds that making it took."""
     out = made.parent / "whole.h5"
+    return out, seconds_of(*prepare_command(made, out))
+
+
+def prepare_command(root: Path, out: Path) -> tuple[object, ...]:
+    return "-m", "pipelines.prepare", "--corpus", "synthetic", "--root", root, "--out", out
+
+
+def seconds_of(*command: object) -> float:
+    """That a command takes."""
+    warm.run("-c", "")  # the process that all others are forked from
     start = time.monotonic()
-    subprocess.run(prepare_command(made, out), check=True, capture_output=True)
-    return out, time.monotonic() - start
-
-
-def prepare_command(root: Path, out: Path) -> list[str]:
-    return command("pipelines.prepare", "--corpus", "synthetic", "--root", root, "--out", out)
+    ended = warm.run(*command)
+    assert ended.returncode == 0, ended.stderr
+    return time.monotonic() - start
 
 
 @pytest.fixture(params=[2, pytest.param(10, marks=pytest.mark.slow)])
@@ -162,7 +166,11 @@ def n_kills(request: pytest.FixtureRequest) -> int:
 
 
 def kill_at_random(
-    arguments: list[str], seconds: float, n_kills: int, whole: Callable[[], None], again: Callable[[], None]
+    command: Sequence[object],
+    seconds: float,
+    n_kills: int,
+    whole: Callable[[], None],
+    again: Callable[[], None],
 ) -> None:
     """Kill a command so many times, at random points of the time that it takes, starting it again each time.
 
@@ -171,19 +179,16 @@ def kill_at_random(
     rng = np.random.default_rng(0)
     kills = 0
     while kills < n_kills:
-        process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        try:
-            _, errors = process.communicate(timeout=rng.uniform(0.1, 1.0) * seconds)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
+        process = warm.Command(*command)
+        if process.kill_after(rng.uniform(0.1, 1.0) * seconds):
             kills += 1
             continue
-        assert process.returncode == 0, errors
+        ended = process.end()
+        assert ended.returncode == 0, ended.stderr
         whole()
         again()
-    result = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
-    assert result.returncode == 0, result.stderr
+    ended = warm.run(*command)
+    assert ended.returncode == 0, ended.stderr
     whole()
 
 
@@ -221,8 +226,8 @@ def test_killing_training_at_random_points_loses_nothing(
     expected, out = tmp_path / "expected", tmp_path / "killed"
     module, *options = arguments
 
-    def train(folder: Path) -> list[str]:
-        return command(str(module), *options, "--store", store, "--out", folder)
+    def train(folder: Path) -> tuple[object, ...]:
+        return "-m", module, *options, "--store", store, "--out", folder
 
     def history(folder: Path) -> list[dict[str, str]]:
         with (folder / "history.csv").open() as file:
@@ -234,9 +239,7 @@ def test_killing_training_at_random_points_loses_nothing(
         for name, tensor in first.items():
             np.testing.assert_array_equal(second[name], tensor)
 
-    start = time.monotonic()
-    subprocess.run(train(expected), check=True, capture_output=True)
-    seconds = time.monotonic() - start
+    seconds = seconds_of(*train(expected))
     kill_at_random(train(out), seconds, n_kills, whole, again=lambda: shutil.rmtree(out))
     assert len(history(expected)) > 5
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import warm
 from conftest import make_signal
 from numpy.typing import NDArray
 from sklearn.metrics import r2_score
@@ -299,7 +298,7 @@ assert (31 << 20,) not in sizes
 build_fin(FinConfig("rms")), build_fin(FinConfig("zcr"))
 assert sizes.count((31 << 20,)) == 1, sizes
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = warm.run("-c", code)
     assert done.returncode == 0, done.stderr
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import warm
 from matplotlib.image import imread
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
@@ -445,6 +446,8 @@ def test_two_at_a_time_say_the_same_and_are_judged_on_unseen_stores(
     made: Path, small_store: Path, other_store: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(parallel, "make_apart", make_apart)
+    context = warm.warm_context()
+    monkeypatch.setattr(parallel.multiprocessing, "get_context", lambda method: context)
     out = tmp_path / "out"
     sweep = str(made.with_name("tiny.py"))
     main(CompareOptions(sweep, (small_store,), unseen=(other_store,), workers=2, out=out))

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import warm
 from conftest import make_recordings
 from test_tune import asked, config_of, needs_ray
 
@@ -25,23 +26,13 @@ from fins.tensors import save_tensors
 from ser_heads.experiments.search import search
 from ser_heads.experiments.search.trials import Journal, train_trial
 
-LIMITED = """
-import resource, runpy, sys
-limit = int(sys.argv[1])
-resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-sys.argv[:2] = []
-runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
-"""
-"""A command in which no file can grow beyond so many bytes: to it, the disk is full then."""
+
+def run_limited(limit: int, module: str, *arguments: object) -> warm.Ended:
+    """The limit is of this process and of its workers: to them, the disk is full then."""
+    return warm.run("-m", module, *arguments, limit=limit)
 
 
-def run_limited(limit: int, module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """The limit is of this process and of its workers."""
-    command = [sys.executable, "-c", LIMITED, str(limit), module, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-def one_sentence(ended: subprocess.CompletedProcess[str], file: str) -> None:
+def one_sentence(ended: warm.Ended, file: str) -> None:
     lines = ended.stderr.strip().splitlines()
     assert ended.returncode == 2, ended.stderr
     assert lines[-1].startswith("error: ") and file in lines[-1] and lines[-1].endswith(NO_ROOM), ended.stderr

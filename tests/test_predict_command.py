@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+import warm
 from conftest import make_signal
 
 from fins.progress import SILENT
@@ -66,11 +67,6 @@ def assert_same(records: list[dict[str, Any]], others: list[dict[str, Any]]) -> 
             "probabilities": 0,
             "confidence": 0,
         }
-
-
-def command(*arguments: Path | str, **options: Any) -> subprocess.CompletedProcess[Any]:
-    line = [sys.executable, "-m", "pipelines.predict", *map(str, arguments)]
-    return subprocess.run(line, capture_output=True, **options)
 
 
 def test_a_folder_is_answered_in_order_as_the_model_answers_each(run: Path, folder: Path) -> None:
@@ -268,7 +264,8 @@ def test_a_damaged_journal_is_told(tmp_path: Path) -> None:
 def test_the_command_reads_standard_input_and_ends_with_its_exit_codes(run: Path, folder: Path) -> None:
     sound = io.BytesIO()
     soundfile.write(sound, make_signal(1, 30_000), 16_000, format="WAV", subtype="PCM_16")
-    piped = command(run, "-", "--format", "json", input=sound.getvalue())
+    command = [sys.executable, "-m", "pipelines.predict", str(run), "-", "--format", "json"]
+    piped = subprocess.run(command, input=sound.getvalue(), capture_output=True)
     assert piped.returncode == 0, piped.stderr
     records = json.loads(piped.stdout)
     signal = np.rint(make_signal(1, 30_000) * 32_767).astype(np.int16)
@@ -277,13 +274,13 @@ def test_the_command_reads_standard_input_and_ends_with_its_exit_codes(run: Path
     assert records[0]["probabilities"] == pytest.approx(prediction.probabilities, abs=1e-3)
 
     (folder / "bad.wav").write_bytes(b"RIFF of nothing")
-    some = command(run, folder, "-", input=b"", text=False)
+    some = warm.run("-m", "pipelines.predict", run, folder, "-")
     assert some.returncode == 1
-    errors = some.stderr.decode().splitlines()
+    errors = some.stderr.splitlines()
     assert [line for line in errors if "bad.wav" in line] and errors[-1] == "2 of 5 files couldn't be used"
     assert [line for line in errors if "standard input is empty" in line]
-    assert len(some.stdout.decode().splitlines()) == 1 + 3
+    assert len(some.stdout.splitlines()) == 1 + 3
 
-    wrong = command(run, "nowhere.wav", text=True)
+    wrong = warm.run("-m", "pipelines.predict", run, "nowhere.wav")
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert wrong.stderr == "error: nowhere.wav is missing: check the path\n"

@@ -175,7 +175,7 @@ def test_published_augmentations(tmp_path: Path) -> None:
     assert len(load_recordings(held_out, tmp_path, preparation, PreparationCounts())) == 1
 
 
-def test_augmented_copies_in_a_store_only_train(made: Path, tmp_path: Path) -> None:
+def test_augmented_copies_in_a_store_only_train(made: Path, tmp_path: Path, prepares_here: None) -> None:
     out = tmp_path / "augmented.h5"
     main(PrepareOptions("synthetic", made, out, augment="paper", clip="0:0.5"))
     with Store(out) as store:

@@ -6,15 +6,13 @@ line of one that names a dictionary goes into it.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import soundfile
+import warm
 from code_blocks import ROOT, Block, blocks_of, shortened
 from conftest import make_signal
 
@@ -60,9 +58,7 @@ class House:
 
     def run(self, *words: str) -> str:
         """`python words`, with these packages before any others; what it printed."""
-        environment = {**os.environ, "PYTHONPATH": str(self.packages), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, *words]
-        done = subprocess.run(command, cwd=self.here, env=environment, capture_output=True, text=True)
+        done = warm.run(*words, folder=self.here, packages=self.packages)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -118,13 +114,7 @@ def test_a_feature(house: House) -> None:
 def test_a_model(house: House) -> None:
     (command,) = house.build("Add a model")
     assert "UAR" in house.run_short(command)
-    refused = subprocess.run(
-        [sys.executable, *command[1:], "--depth", "3"],
-        cwd=house.here,
-        env={**os.environ, "PYTHONPATH": str(house.packages)},
-        capture_output=True,
-        text=True,
-    )
+    refused = warm.run(*command[1:], "--depth", "3", folder=house.here, packages=house.packages)
     house.run(
         "-c",
         "import ser_heads, torch\n"
