@@ -119,6 +119,8 @@ class StoreCache:
         self.watch = watch
         self.folders: dict[tuple[int, str], SegmentFolder] = {}
         self.keys: dict[int, str] = {}
+        # asked for once: a library's version takes a millisecond, and each recording of each epoch has a key
+        self.ways = {"voices": f"{PERTURBATION} {version('soxr')}", "apart": f"{APART} {version('librosa')}"}
 
     def make(self, part: FrontEnd, trim: Trim, dataset: SpeechDataset, copies: int) -> None:
         assert isinstance(dataset, StoreDataset)
@@ -143,8 +145,7 @@ class StoreCache:
 
     def _key(self, part: FrontEnd, dataset: StoreDataset) -> str:
         """What tells frames that are made in this way from others."""
-        ways = {"voices": f"{PERTURBATION} {version('soxr')}", "apart": f"{APART} {version('librosa')}"}
-        return f"{self.keys[id(part)]} {ways[copying_of(dataset)]}"
+        return f"{self.keys[id(part)]} {self.ways[copying_of(dataset)]}"
 
     def close(self) -> None:
         for folder in self.folders.values():
