@@ -187,11 +187,23 @@ def needs_ray(test: Callable[..., None]) -> Callable[..., None]:
     return skip_without_ray(pytest.mark.usefixtures("ray_alone")(test))
 
 
+def draw_nothing(patched: pytest.MonkeyPatch) -> None:
+    """Runs have no pictures of their own then, which take longer than such training."""
+    patched.setattr("ser_heads.experiments.run.draw_scores", lambda out, scores, title: [])
+    patched.setattr("ser_heads.experiments.learning.plot_learning_curves", lambda *arguments: None)
+
+
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs without pictures of their own, which take longer than such training."""
-    monkeypatch.setattr("ser_heads.experiments.run.draw_scores", lambda out, scores, title: [])
-    monkeypatch.setattr("ser_heads.experiments.learning.plot_learning_curves", lambda *arguments: None)
+    draw_nothing(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def no_pictures_at_all() -> Iterator[None]:
+    """In a whole module, its shared runs among them."""
+    with pytest.MonkeyPatch.context() as patched:
+        draw_nothing(patched)
+        yield
 
 
 def lively_classifier(labels: Sequence[str]) -> SerModel:

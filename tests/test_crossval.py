@@ -29,7 +29,7 @@ from ser_heads.experiments.folds import CrossvalOptions, cross_validate
 from ser_heads.experiments.parallel import make_apart
 from ser_heads.experiments.run import RunResult, train_classifier
 
-pytestmark = pytest.mark.usefixtures("runs_here")
+pytestmark = pytest.mark.usefixtures("runs_here", "no_pictures_at_all")
 
 
 OWN = ("folds", "n_folds", "workers", "address")

@@ -18,7 +18,7 @@ from fins.tables import read_table
 from ser_heads.experiments import configure
 from ser_heads.experiments.run import train_classifier
 
-pytestmark = pytest.mark.usefixtures("runs_here")
+pytestmark = pytest.mark.usefixtures("runs_here", "no_pictures_at_all")
 
 
 def run_with(store: Path, out: Path, watch: Watch = SILENT, **changes: Any) -> dict[str, Any]:

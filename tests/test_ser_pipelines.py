@@ -195,6 +195,7 @@ def test_options_without_effect_are_refused(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_the_same_command_gives_the_same_numbers(run: Path, small_store: Path, tmp_path: Path) -> None:
     train_classifier(config(small_store, tmp_path / "again"))
     assert (tmp_path / "again" / "predictions.csv").read_text() == (run / "predictions.csv").read_text()
@@ -396,6 +397,7 @@ def test_a_budget_shorter_than_what_follows_still_gives_a_result(small_store: Pa
     assert result["stopped"] == "minutes" and result["epochs"] == 1
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_the_split_has_a_seed_of_its_own(small_store: Path, tmp_path: Path, run: Path) -> None:
     options = {"model": "feature_cnn", "frozen_epochs": 1, "copies": 0}
     first = train_classifier(config(small_store, tmp_path / "a", seed=5, split_seed=0, **options))
