@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,10 +20,11 @@ LONGEST_FILE, LONGEST_FUNCTION, LONGEST_MAIN = 350, 40, 15  # lines
 NO_NOUNS = {"its", "said", "heard", "found", "told"}  # a variable is the noun of what it holds
 
 
-def trees() -> Iterator[tuple[str, ast.Module, str]]:
-    for path in FILES:
-        text = path.read_text(encoding="utf-8")
-        yield path.relative_to(ROOT).as_posix(), ast.parse(text), text
+@cache
+def trees() -> list[tuple[str, ast.Module, str]]:
+    """Name, tree and text of each file."""
+    texts = {path: path.read_text(encoding="utf-8") for path in FILES}
+    return [(path.relative_to(ROOT).as_posix(), ast.parse(text), text) for path, text in texts.items()]
 
 
 def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
@@ -116,10 +118,10 @@ def test_no_module_imports_itself_in_a_circle() -> None:
     """By the imports that run when a module is imported; those inside functions come later."""
     imports: dict[str, set[str]] = {}
     modules = {name_of(path) for path in FILES}
-    for path in FILES:
+    for path, (_, tree, _) in zip(FILES, trees(), strict=True):
         own = name_of(path)
         imports[own] = set()
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        for node in tree.body:
             if isinstance(node, ast.ImportFrom) and node.module:
                 names = [f"{node.module}.{alias.name}" for alias in node.names]
                 imports[own] |= {name if name in modules else node.module for name in names} & modules
