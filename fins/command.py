@@ -20,22 +20,14 @@ OF_TRAINING = ("h5py", "librosa", "markdown_it", "matplotlib", "PIL", "sklearn",
 Config = TypeVar("Config")
 
 
-def run_command(
-    main: Callable[[Config], None],
-    config: type[Config],
-    description: str = "",
-    defaults: Callable[[Sequence[str]], Config] | None = None,
-) -> None:
-    """Read `config` from the command line and call `main`.
-
-    description : of the command, by default what `config` says of itself
-    defaults : of the arguments, where options that aren't given depend on one that is
+def run_command(main: Callable[[Config], None], config: type[Config]) -> None:
+    """Read `config` from the command line and call `main`; what `config` says of itself is shown with --help.
 
     Wrong input (ValueError, OSError), told by the dataclass's own checks or by `main`, ends with one sentence
     on standard error and exit code 2; an interruption with 130. Anything else is a bug and keeps its
     traceback. Modules of the current directory can be imported, for what is named as module:function.
     """
-    run_checked(lambda: main(read_options(config, description or config.__doc__ or "", defaults)))
+    run_checked(lambda: main(read_options(config)))
 
 
 def run_checked(call: Callable[[], None]) -> None:
@@ -65,20 +57,14 @@ def _give_up_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def read_options(
-    config: type[Config],
-    description: str,
-    defaults: Callable[[Sequence[str]], Config] | None = None,
-    arguments: Sequence[str] | None = None,
-) -> Config:
+def read_options(config: type[Config], arguments: Sequence[str] | None = None) -> Config:
     """The options of the command line, or of `arguments`, as `config`; its own checks raise as they do.
 
     tyro shows a ValueError of a dataclass in a box of its own, so it reads one without checks.
     """
-    about = inspect.cleandoc(description)
+    about = inspect.cleandoc(config.__doc__ or "")
     if not hasattr(config, "__post_init__"):
-        whole: dict[str, Any] = {} if defaults is None else {"default": defaults(arguments or sys.argv[1:])}
-        return tyro.cli(config, prog=program(), description=about, args=arguments, **whole)
+        return tyro.cli(config, prog=program(), description=about, args=arguments)
     unchecked: Any = dataclasses.make_dataclass(
         config.__name__,
         (),
@@ -86,13 +72,8 @@ def read_options(
         frozen=True,
         namespace={"__post_init__": lambda self: None, "__doc__": config.__doc__},
     )
-    names = [field.name for field in dataclasses.fields(unchecked)]
-    filled: dict[str, Any] = {}
-    if defaults is not None:
-        default = defaults(arguments or sys.argv[1:])
-        filled = {"default": unchecked(**{name: getattr(default, name) for name in names})}
-    options = tyro.cli(unchecked, prog=program(), description=about, args=arguments, **filled)
-    return config(**{name: getattr(options, name) for name in names})
+    options = tyro.cli(unchecked, prog=program(), description=about, args=arguments)
+    return config(**{field.name: getattr(options, field.name) for field in dataclasses.fields(unchecked)})
 
 
 def program() -> str:

@@ -16,4 +16,4 @@ def main(config: AuditConfig) -> None:
 
 
 if __name__ == "__main__":
-    run_command(main, AuditConfig, AuditConfig.__doc__ or "")
+    run_command(main, AuditConfig)

@@ -14,4 +14,4 @@ def main(config: ExploreConfig) -> None:
 
 
 if __name__ == "__main__":
-    run_command(main, ExploreConfig, ExploreConfig.__doc__ or "")
+    run_command(main, ExploreConfig)

@@ -26,4 +26,4 @@ def main(config: ManifestsConfig) -> None:
 
 
 if __name__ == "__main__":
-    run_command(main, ManifestsConfig, ManifestsConfig.__doc__ or "")
+    run_command(main, ManifestsConfig)

@@ -43,4 +43,4 @@ def main(config: SynthesiseConfig) -> None:
 
 
 if __name__ == "__main__":
-    run_command(main, SynthesiseConfig, SynthesiseConfig.__doc__ or "")
+    run_command(main, SynthesiseConfig)

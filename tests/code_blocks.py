@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from markdown_it import MarkdownIt
@@ -113,8 +112,8 @@ def run_to_its_end(module: str, arguments: Sequence[str], monkeypatch: pytest.Mo
 def check_options(module: str, arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """That a command takes these arguments; nothing is run."""
 
-    def read_only(main: object, config: type, description: str = "", defaults: Any = None) -> None:
-        command.read_options(config, description or config.__doc__ or "", defaults)
+    def read_only(main: object, config: type) -> None:
+        command.read_options(config)
 
     def read_composed(main: object, about: str, own: type | None = None) -> None:
         config.read_command_line(about, own)

@@ -434,7 +434,7 @@ def test_an_error_is_one_sentence_and_exit_code_2(
     monkeypatch.setattr(sys, "argv", ["explore", *(str(places.get(name, name)) for name in arguments)])
     before = sorted(tmp_path.rglob("*.json"))
     with pytest.raises(SystemExit) as ended:
-        run_command(explore.main, ExploreConfig, "Explore.")
+        run_command(explore.main, ExploreConfig)
     assert ended.value.code == 2
     errors = capsys.readouterr().err
     assert errors.startswith("error: ") and errors.count("\n") == 1 and reason in errors

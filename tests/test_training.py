@@ -571,6 +571,6 @@ def test_a_page_names_the_command_that_makes_it_again(run_folder: Path, small_st
     (line,) = (line.strip() for line in text.splitlines() if "python -m" in line)
     words = shlex.split(line)
     assert words[:3] == ["python", "-m", "fins.train"]
-    config = read_options(FinRunConfig, "", arguments=words[3:])
+    config = read_options(FinRunConfig, arguments=words[3:])
     assert (config.feature, config.topology, config.epochs) == ("rms", "paper", 6)
     assert config.store == (small_store,) and config.folder == run_folder
