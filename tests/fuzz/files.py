@@ -43,6 +43,8 @@ from ser_heads.evaluation.scoring import ScoreOptions, score
 from ser_heads.evaluation.unseen import EvaluateOptions, evaluate
 from ser_heads.evidence.entries import faults_of
 from ser_heads.experiments.comparison import row_of_run
+from ser_heads.experiments.config import configure
+from ser_heads.experiments.parallel import Job
 from ser_heads.experiments.search import SHIPPED as SPACES
 from ser_heads.experiments.search.space import draw_trials, read_space
 from ser_heads.experiments.search.trials import Journal
@@ -171,7 +173,7 @@ def check_space(path: Path, cases: Cases) -> None:
 def check_run(path: Path, cases: Cases) -> None:
     """All that reads a run's configuration and result."""
     read_config(path.parent)
-    row_of_run(path.parent)
+    row_of_run(Job("damaged", configure("fin", out=path.parent)))
     evaluate(EvaluateOptions((path.parent,), out=path.parent / "evaluation"))
 
 
