@@ -5,6 +5,7 @@ Weights of heads and wavelet branches are random: they don't change how much is 
 
 from __future__ import annotations
 
+import copy
 import statistics
 import time
 from collections.abc import Callable
@@ -19,12 +20,15 @@ from data_manifests.labels import EMOTIONS
 from fins.audio import HOP, SAMPLE_RATE, WINDOW, cut_windows
 from fins.features import compute_features
 from fins.learning.degradations import synthetic_clips
+from ser_heads.frontends import FrameBatch
+from ser_heads.layers.masked import mask_until
+from ser_heads.layers.temporal_head import TemporalHead
 from ser_heads.models import create
 from ser_heads.training.datasets import pad
 from ser_heads.training.schedule import multiplies_bfloat16
 from ser_heads.training.trainer import LARGEST_GRADIENT
 
-BATCH, SECONDS, STEPS = 32, 2.5, 5
+BATCH, SECONDS, STEPS, N_FRAMES = 32, 2.5, 5, 120
 
 
 def main() -> None:
@@ -62,6 +66,7 @@ def main() -> None:
             large = over_clips(transformer_of_95_million(), [])
             compare(name, "seconds of speech", work, large, "a network of wav2vec2-base's size", rounds=3)
     by_part()
+    masks_and_norms()
     mixed_precision()
 
 
@@ -144,6 +149,79 @@ def by_part() -> None:
     print(f"finetuning step of fin_wavelet, {BATCH} utterances of {SECONDS} s: {sum(parts.values()):,.0f} ms")
     for part, milliseconds in parts.items():
         print(f"  {part}: {milliseconds:,.0f} ms, {100 * milliseconds / sum(parts.values()):.0f} %")
+
+
+def masks_and_norms() -> None:
+    """Time steps of fin's head on recordings of mixed lengths, beside its layers without masks."""
+    head = create("fin", EMOTIONS).head.eval()
+    plain = UnmaskedHead(head).eval()
+    lengths = torch.randint(N_FRAMES // 2, N_FRAMES + 1, (BATCH,))
+    n_features = head.plain[-1] + 1
+    values = torch.randn(BATCH, N_FRAMES, n_features)
+    with torch.no_grad():
+        answers = head(FrameBatch(values, torch.full_like(lengths, N_FRAMES)))
+        torch.testing.assert_close(plain(values), answers, rtol=1e-4, atol=1e-5)
+    frames = FrameBatch(values * mask_until(lengths, N_FRAMES)[..., None], lengths)
+    targets = torch.arange(BATCH) % len(EMOTIONS)
+    head.train()
+    plain.train()
+
+    def step(network: nn.Module, inputs: FrameBatch | Tensor) -> int:
+        network.zero_grad(set_to_none=True)
+        nn.functional.cross_entropy(network(inputs), targets).backward()
+        return BATCH
+
+    peer = "PyTorch's norms, no masks"
+    work = (lambda: step(head, frames)), (lambda: step(plain, values))
+    compare("step of fin's head, mixed lengths", "utterances", *work, peer, 20)
+
+
+class UnmaskedHead(nn.Module):
+    """The layers of a TemporalHead, as PyTorch has them, for recordings of one length.
+
+    (batch, time, column) → (batch, n_classes), with the weights of the head.
+    """
+
+    def __init__(self, head: TemporalHead) -> None:
+        super().__init__()
+        (self.bands,), self.columns = head.spectra, head.plain
+        stem = head.stems[0]
+        layers: list[nn.Module] = []
+        for convolution, norm in zip(stem.convolutions, stem.norms, strict=True):
+            layers += [copy.deepcopy(convolution), self.norm(nn.BatchNorm2d, norm), nn.ReLU()]
+        self.stem = nn.Sequential(*layers, copy.deepcopy(stem.dropout), nn.Flatten(1, 2))
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                copy.deepcopy(block.convolution),
+                self.norm(nn.BatchNorm1d, block.norm),
+                nn.ReLU(),
+                copy.deepcopy(block.dropout),
+            )
+            for block in head.blocks
+        )
+        norm = self.norm(nn.BatchNorm1d, head.together_norm)
+        self.together = nn.Sequential(copy.deepcopy(head.together), norm, nn.ReLU())
+        self.score, self.logits = copy.deepcopy(head.pool.score), copy.deepcopy(head.logits)
+
+    @staticmethod
+    def norm(kind: type[nn.Module], masked: nn.Module) -> nn.Module:
+        norm = kind(len(masked.weight))
+        norm.load_state_dict(masked.state_dict(), strict=False)
+        return norm
+
+    def forward(self, values: Tensor) -> Tensor:
+        spectrum = values[..., self.bands].mT[:, None]
+        hidden = torch.cat([self.stem(spectrum), values[:, ::2, self.columns].mT], dim=1)
+        layers: list[Tensor] = []
+        for block in self.blocks:
+            after = block(hidden)
+            hidden = after + hidden if layers else after
+            layers.append(hidden)
+        together = self.together(torch.cat(layers, dim=1))
+        weights = self.score(together).softmax(dim=2)
+        mean = (weights * together).sum(dim=2, keepdim=True)
+        variance = (weights * (together - mean).square()).sum(dim=2)
+        return self.logits(torch.cat([mean[:, :, 0], variance.clamp_min(1e-6).sqrt()], dim=1))
 
 
 def mixed_precision() -> None:
