@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,8 @@ def write(path: Path, rows: Rows, delimiter: str = ",", encoding: str = "utf-8")
     return path
 
 
-def scored(path: Path, **options: Any) -> dict[str, Any]:
-    return score(ScoreOptions(path, **options))[0]
+def scored(path: Path, against: Path | None = None, **options: Any) -> dict[str, Any]:
+    return score(ScoreOptions((path,), (against,) if against else (), **options))[0]
 
 
 def without(rows: Rows, *names: str) -> Rows:
@@ -101,7 +102,7 @@ def test_intervals_are_of_resampled_speakers(tmp_path: Path) -> None:
 def test_without_speakers_utterances_are_resampled_and_that_is_said(tmp_path: Path) -> None:
     n = 3_000
     result, lines = score(
-        ScoreOptions(write(tmp_path / "a.csv", without(answers_of(n), "speaker", "utterance")))
+        ScoreOptions((write(tmp_path / "a.csv", without(answers_of(n), "speaker", "utterance")),))
     )
     low, high = result["interval_95"]["wa"]
     normal = 1.96 * np.sqrt(result["wa"] * (1 - result["wa"]) / n)  # of a binomial share
@@ -210,7 +211,7 @@ def test_answers_of_predict_are_joined_with_their_truth(tmp_path: Path) -> None:
 def test_rows_that_cannot_be_used_are_counted(tmp_path: Path) -> None:
     text = "emotion,answer,speaker\na,a,1\n,a,1\na,,1\nb,a,2\nb,b\n\na,b,\n"
     (tmp_path / "a.csv").write_text(text)
-    result, lines = score(ScoreOptions(tmp_path / "a.csv"))
+    result, lines = score(ScoreOptions((tmp_path / "a.csv",)))
     assert result["n_left_out"] == {"broken row": 1, "no truth": 1, "no answer": 1, "no speaker": 1}
     assert result["n_utterances"] == 2 and result["confusion"] == [[1, 0], [1, 0]]
     assert "- 4 of 6 rows left out (broken row: 1, no truth: 1, no answer: 1, no speaker: 1)" in lines
@@ -296,10 +297,40 @@ def test_what_cannot_be_compared_is_told_in_a_sentence(tmp_path: Path) -> None:
             scored(first, against=write(tmp_path / "b.csv", others))
 
 
+def test_tables_of_several_seeds_are_judged_together(tmp_path: Path) -> None:
+    """As one model's answers to three times as many utterances, of the same speakers."""
+    seeds = (1, 2, 3)
+    first = [write(tmp_path / f"a{seed}.csv", answers_of(seed=seed)) for seed in seeds]
+    second = [write(tmp_path / f"b{seed}.csv", answers_of(accuracy=0.4, seed=seed)) for seed in seeds]
+    result, lines = score(ScoreOptions(tuple(first), against=tuple(second)))
+    columns = [*zip(*(stacked(paths) for paths in (first, second)), strict=True)]
+    (truth, of_other), (ours, theirs), (speakers, _) = columns
+    assert truth == of_other
+    assert result["wa"] == pytest.approx(accuracy_score(truth, ours))
+    assert result["uar"] == pytest.approx(recall_score(truth, ours, average="macro"))
+    found = result["difference"]
+    by = recall_score(truth, ours, average="macro") - recall_score(truth, theirs, average="macro")
+    assert found["by"]["uar"] == pytest.approx(by)
+    assert (found["n_utterances"], found["n_speakers"]) == (len(truth), len(set(speakers)))
+    assert result["predictions"] == [str(path) for path in first]
+    assert any("each with its own" in line for line in lines)
+    with pytest.raises(ValueError, match="3 tables can't be compared with 2"):
+        score(ScoreOptions(tuple(first), against=tuple(second[:2])))
+    with pytest.raises(ValueError, match="give a table of answers"):
+        score(ScoreOptions(()))
+
+
+def stacked(paths: Sequence[Path]) -> tuple[list[str], list[str], list[str]]:
+    """Truth, answer and speaker of all rows of all tables."""
+    rows = [row for path in paths for row in csv.DictReader(path.open())]
+    truth, answers, speakers = ([row[name] for row in rows] for name in ("emotion", "answer", "speaker"))
+    return truth, answers, speakers
+
+
 def test_a_folder_holds_page_pictures_and_result(tmp_path: Path) -> None:
     first, second = (write(tmp_path / f"{seed}.csv", answers_of(seed=seed)) for seed in (1, 2))
     out = tmp_path / "out"
-    result, lines = score(ScoreOptions(first, against=second, out=out))
+    result, lines = score(ScoreOptions((first,), against=(second,), out=out))
     assert json.loads((out / "result.json").read_text()) == json.loads(json.dumps(result))
     page = (out / "README.md").read_text()
     assert "\n".join(lines) in page and "Against " in page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -95,6 +96,31 @@ def read_answers(
         *find_confidence(cells[usable], columns, kept, words),
         columns=columns,
         n_left_out={"broken row": n_ragged, **n_left_out} if n_ragged else n_left_out,
+    )
+
+
+def join_answers(tables: Sequence[AnswerTable]) -> AnswerTable:
+    """Rows of one table after those of another; speakers and confidence if all have them."""
+    if len(tables) == 1:
+        return tables[0]
+    confidence = [table.confidence for table in tables if table.confidence is not None]
+    n_left_out: Counter[str] = Counter()
+    for table in tables:
+        n_left_out.update(table.n_left_out)
+    joined = pd.concat([table.table for table in tables], ignore_index=True)
+    has_speakers = all(table.has_speakers for table in tables)
+    if not has_speakers:
+        joined["speaker"] = joined["utterance"]
+    return AnswerTable(
+        joined,
+        order_labels([label for table in tables for label in table.labels]),
+        has_speakers,
+        all(table.has_utterances for table in tables),
+        np.concatenate(confidence) if len(confidence) == len(tables) else None,
+        np.concatenate([table.right for table in tables]),
+        notes=list(dict.fromkeys(note for table in tables for note in table.notes)),
+        columns=tables[0].columns,
+        n_left_out=dict(n_left_out),
     )
 
 

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import pandas as pd
 import tyro
 
 from data_manifests.labels import normalise, order_labels
 from fins.documents import table_of_rows
 from fins.runs import RESULT, write_atomically, write_json
 from ser_heads.evaluation.calibration import FEW
-from ser_heads.evaluation.foreign import AnswerTable, read_answers, same_utterances
+from ser_heads.evaluation.foreign import AnswerTable, join_answers, read_answers, same_utterances
 from ser_heads.evaluation.predictions import (
     TITLES,
     check_out,
@@ -40,13 +41,14 @@ class ScoreOptions:
     A table is a CSV with commas, semicolons or tabs, and a header in any case. Truth: emotion, truth, y_true,
     target. Answer: answer, prediction, y_pred. Label is whichever of the two is missing. If they are there:
     speaker, utterance or file, corpus, confidence, and a column of probabilities for each label. The answers
-    of pipelines.predict are such a table, once --truth says what is true.
+    of pipelines.predict are such a table, once --truth says what is true. Several tables, such as one a seed,
+    are judged together: each answer counts.
     """
 
-    predictions: Annotated[Path, tyro.conf.Positional]
-    """The table, or the folder of a run or evaluation."""
-    against: Path | None = None
-    """Another table, to compare with on the utterances that both have."""
+    predictions: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """The table, or the folder of a run or evaluation; one or more."""
+    against: tuple[Path, ...] = ()
+    """As many other tables, in the same order: each is compared with its own, on the utterances of both."""
     truth: Path | None = None
     """Table with file and emotion, and speaker if there is one, for answers that have no truth beside them. A
     file there may be the end of a path here."""
@@ -63,20 +65,41 @@ def score(options: ScoreOptions) -> tuple[dict[str, Any], list[str]]:
     """
     if options.out is not None:
         check_out(options.out)
-    answers = read_answers(options.predictions, options.truth)
-    result = {"predictions": str(options.predictions), "seed": options.seed}
-    result |= score_answers(answers, options.seed)
-    if options.against is not None:
-        spelling = {normalise(label): label for label in answers.labels}
-        others = read_answers(options.against, options.truth, spelling)
-        result["against"] = str(options.against)
+    if not options.predictions:
+        raise ValueError("give a table of answers, or the folder of a run")
+    if options.against and len(options.against) != len(options.predictions):
+        raise ValueError(
+            f"{len(options.predictions)} tables can't be compared with {len(options.against)}: give as many"
+        )
+    tables = read_all(options.predictions, options.truth)
+    result: dict[str, Any] = {"predictions": names_of(options.predictions), "seed": options.seed}
+    result |= score_answers(join_answers(tables), options.seed)
+    if options.against:
+        others = read_all(options.against, options.truth, tables[0].labels)
+        result["against"] = names_of(options.against)
         result["difference"] = compare_answers(
-            answers, others, (options.predictions, options.against), options.seed
+            tables, others, options.predictions, options.against, options.seed
         )
     lines = describe(result)
     if options.out is not None:
         write_result(options.out, result, lines)
     return result, lines
+
+
+def read_all(
+    paths: Sequence[Path], truth: Path | None = None, labels: Sequence[str] = ()
+) -> list[AnswerTable]:
+    """Tables whose words are written as the first labels that there are."""
+    tables: list[AnswerTable] = []
+    for path in paths:
+        written = labels or (tables[0].labels if tables else ())
+        tables.append(read_answers(path, truth, {normalise(label): label for label in written}))
+    return tables
+
+
+def names_of(paths: Sequence[Path]) -> str | list[str]:
+    """One path as it always was in result.json, several as a list."""
+    return str(paths[0]) if len(paths) == 1 else [str(path) for path in paths]
 
 
 def score_answers(answers: AnswerTable, seed: int = 0) -> dict[str, Any]:
@@ -124,13 +147,21 @@ def notes_on(answers: AnswerTable) -> list[str]:
 
 
 def compare_answers(
-    first: AnswerTable, second: AnswerTable, paths: Sequence[Path], seed: int = 0
+    first: Sequence[AnswerTable],
+    second: Sequence[AnswerTable],
+    first_paths: Sequence[Path],
+    second_paths: Sequence[Path],
+    seed: int = 0,
 ) -> dict[str, Any]:
-    """How much better the first is on the utterances that both have.
+    """How much better the first are, each on the utterances that it and its own of the second have.
 
     ValueError as of `same_utterances`.
     """
-    both = same_utterances(first, second, paths)
+    pairs = zip(first, second, zip(first_paths, second_paths, strict=True), strict=True)
+    both = pd.concat([same_utterances(*pair) for pair in pairs], ignore_index=True)
+    known = all(one.has_speakers or other.has_speakers for one, other in zip(first, second, strict=True))
+    if not known:
+        both["speaker"] = both["utterance"]
     labels = order_labels([*both["emotion"], *both["answer"], *both["other"]])
     truth, ours, theirs = places_of(both, labels, "emotion", "answer", "other")
     by = difference(truth, ours, theirs, both["speaker"].tolist(), labels, seed)
@@ -138,15 +169,14 @@ def compare_answers(
     for answers in (ours, theirs):
         _, confusions = count_confusions(truth, answers, ["all"] * len(truth), len(labels))
         scores.append({name: float(values[0]) for name, values in metrics(confusions).items()})
-    known = first.has_speakers or second.has_speakers
     return {
         **asdict(by),
         "interval_95": {name: bounds and list(bounds) for name, bounds in by.interval_95.items()},
         "n_speakers": by.n_speakers if known else None,
         "resampled": "speaker" if known else "utterance",
         "n_utterances": len(both),
-        "n_only_first": len(first.table) - len(both),
-        "n_only_second": len(second.table) - len(both),
+        "n_only_first": sum(len(answers.table) for answers in first) - len(both),
+        "n_only_second": sum(len(answers.table) for answers in second) - len(both),
         "first": scores[0],
         "second": scores[1],
     }
@@ -168,12 +198,13 @@ def describe(result: Mapping[str, Any]) -> list[str]:
     if result["calibration_error"] is not None:
         lines += ["", describe_confidence(result)]
     if "difference" in result:
-        lines += ["", *describe_difference(result["difference"], str(result["against"]))]
+        lines += ["", *describe_difference(result["difference"], result["against"])]
     return lines
 
 
-def describe_difference(compared: Mapping[str, Any], against: str) -> list[str]:
+def describe_difference(compared: Mapping[str, Any], against: str | Sequence[str]) -> list[str]:
     """A comparison as Markdown."""
+    others = against if isinstance(against, str) else f"{', '.join(against)}, each with its own"
     rows = []
     for name in METRICS:
         interval, p = compared["interval_95"][name], compared["p"][name]
@@ -184,7 +215,7 @@ def describe_difference(compared: Mapping[str, Any], against: str) -> list[str]:
     names = ("score", "here %", "there %", "difference", "95 % interval", "p")
     alone = f"{compared['n_only_first']:,} only here, {compared['n_only_second']:,} only there"
     return [
-        f"Against {against}, on {compared['n_utterances']:,} utterances that both answered ({alone}):",
+        f"Against {others}, on {compared['n_utterances']:,} utterances that both answered ({alone}):",
         "",
         table_of_rows(names, rows),
         "",
@@ -195,7 +226,8 @@ def describe_difference(compared: Mapping[str, Any], against: str) -> list[str]:
 def write_result(out: Path, result: Mapping[str, Any], lines: Sequence[str]) -> None:
     """A page with pictures, and result.json."""
     out.mkdir(parents=True, exist_ok=True)
-    title = f"Scores of {Path(result['predictions']).name}"
+    tables = result["predictions"]
+    title = f"Scores of {Path(tables).name if isinstance(tables, str) else f'{len(tables)} tables together'}"
     pictures = draw_scores(out, result, title)
     page = [f"# {title}", "", *lines, "", *(f"![{name}]({name}.png)" for name in pictures), ""]
     write_atomically(out / "README.md", "\n".join(page))

@@ -152,7 +152,7 @@ def check_split(path: Path, cases: Cases) -> None:
 
 
 def check_answers(path: Path, cases: Cases) -> None:
-    result, _ = score(ScoreOptions(path))
+    result, _ = score(ScoreOptions((path,)))
     if not all(0 <= result[name] <= 1 for name in ("uar", "wa")):
         raise Fault(f"scores of {result['uar']} and {result['wa']}")
 
