@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from os import PathLike
@@ -151,6 +151,7 @@ class ModelEntry:
     fins : options → feature → FIN, with the weights that it starts from; by default none
     build : (options, labels, FINs) → a model with random weights but for its FINs
     recipe : how it is trained, as published; fit : trains one that isn't trained by gradient, else None
+    settle : (options, training signals) → options without what those recordings choose; by default none do
     """
 
     name: str
@@ -161,3 +162,4 @@ class ModelEntry:
     fins: Callable[[Any], dict[str, Fin]] = lambda options: {}
     recipe: Recipe = field(default_factory=Recipe)
     fit: Callable[..., Any] | None = None
+    settle: Callable[[Any, Iterable[NDArray[np.float32]]], Any] = lambda options, signals: options

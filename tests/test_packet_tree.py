@@ -103,5 +103,5 @@ def test_what_isnt_a_tree_is_refused(paths: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="aren't all leaves of a tree, each once"):
         in_order(paths)
     for other in (("best",), ("mel", "a"), ("",)):
-        with pytest.raises(ValueError, match="--tree is mel, equal, or leaves such as aa ad d"):
+        with pytest.raises(ValueError, match="--tree is mel, equal, best, or leaves such as aa ad d"):
             in_order(other)

@@ -24,11 +24,13 @@ import ser_heads
 from data_manifests.labels import EMOTIONS
 from fins.data.protocols import PROTOCOLS, SplitProtocol, divide_at_random, speakers_of
 from fins.data.store import write_store
+from fins.data.table import UtteranceTable
 from fins.runs import read_json
 from ser_heads.evaluation.predictions import read_predictions
 from ser_heads.evaluation.unseen import EvaluateOptions, evaluate
 from ser_heads.experiments.config import RunConfig, configure, read_command_line
 from ser_heads.experiments.run import train_classifier
+from ser_heads.layers.packet_tree import best_basis
 from ser_heads.models import MODELS
 from ser_heads.training.recipe import NO_AUGMENTATION
 
@@ -123,6 +125,20 @@ def test_a_run_keeps_the_contract(run: Path, small_store: Path) -> None:
     assert parts == {"train": 32, "validation": 16, "test": 16}
     assert imread(run / "learning_curves.png").std() > 0.01
     assert not list(run.glob("*.partial"))
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_the_best_basis_is_that_of_the_training_recordings(small_store: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    changes = {"tree": ("best",), "depth": 3, "frozen_epochs": 1, "copies": 0}
+    train_classifier(config(small_store, out, model="wavelet", **changes))
+    with UtteranceTable([small_store]) as table, (out / "split.csv").open() as split:
+        trained = {row["utterance"] for row in csv.DictReader(split) if row["part"] == "train"}
+        places = [place for place, name in enumerate(table.rows["name"]) if name in trained]
+        signals = [table.signal(place) for place in places]
+    assert 0 < len(signals) < len(table.rows)
+    assert ser_heads.load(out).options.tree == best_basis(signals, "sym10", 3)
+    assert read_json(out / "config.json")["tree"] == ["best"]
 
 
 def test_some_emotions_alone(small_store: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from data_manifests.labels import order_labels
 from fins.data.audit import audit, certificate, rows_of, verdict
 from fins.data.gaps import find_gaps
 from fins.data.protocols import divide
-from fins.data.splits import Parts
+from fins.data.splits import Parts, evenly
 from fins.data.table import UtteranceTable
 from fins.progress import SILENT, Watch
 from ser_heads.experiments.config import RunConfig, refuse_without_effect
@@ -22,6 +22,8 @@ from ser_heads.model import ModelEntry, SerModel
 from ser_heads.models import build, get_entry
 from ser_heads.training.cache import StoreCache
 from ser_heads.training.datasets import StoreDataset
+
+SETTLING = 64  # training recordings by which options are settled
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,9 @@ def assemble(config: RunConfig, table: UtteranceTable, watch: Watch = SILENT) ->
     entry = get_entry(config.model)
     parts = divide(table.rows, config.division, config.seed)
     labels = order_labels(table.rows["emotion"].iloc[parts["train"]])
+    options = settle_options(config, table, parts["train"])
     torch.manual_seed(config.seed)
-    model = build(entry, config.options, labels)
+    model = build(entry, options, labels)
     refuse_without_effect(config, model)
     pretrained = any(True for _ in model.frontend.pretrained())
     assert config.recipe is not None
@@ -71,6 +74,12 @@ def assemble(config: RunConfig, table: UtteranceTable, watch: Watch = SILENT) ->
         raise ValueError(f"{config.model} has no FINs to finetune: --frozen-epochs is at least 1")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return Assembly(config, entry, model, table, parts, StoreCache(watch), device)
+
+
+def settle_options(config: RunConfig, table: UtteranceTable, train: NDArray[np.int64]) -> Any:
+    """The model's options, with what training recordings choose."""
+    signals = (table.signal(place) for place in evenly(train, SETTLING))
+    return get_entry(config.model).settle(config.options, signals)
 
 
 def what_is_there(config: RunConfig, model: SerModel, table: UtteranceTable) -> dict[str, Any]:

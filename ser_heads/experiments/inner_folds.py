@@ -81,7 +81,7 @@ def train_inner_folds(
     for number, parts in enumerate(divided, 1):
         watch.note(f"inner fold {number} of {len(divided)}")
         torch.manual_seed(config.seed)
-        model = build(assembly.entry, config.options, assembly.model.labels)
+        model = build(assembly.entry, assembly.model.options, assembly.model.labels)
         inner = replace(assembly, config=config, model=model, parts=parts)
         trainer = make_trainer(inner, out / INNER.format(number), watch, time.monotonic())
         state = trainer.run()

@@ -36,7 +36,7 @@ from ser_heads.evaluation.predictions import (
     scores_of,
 )
 from ser_heads.evaluation.unseen import answer_rows
-from ser_heads.experiments.assembly import what_is_there
+from ser_heads.experiments.assembly import settle_options, what_is_there
 from ser_heads.experiments.config import DEFAULT_MODEL, RunConfig, configure
 from ser_heads.experiments.folds import CrossvalOptions, cross_validate
 from ser_heads.experiments.inner_folds import recipe_of
@@ -143,9 +143,10 @@ def train_on_all(config: RunConfig, recipe: Recipe, checkpoint: Path, watch: Wat
     """A model of every recording of the stores; nothing is left to choose by, so the last epoch is kept."""
     with UtteranceTable(config.store) as table:
         labels = order_labels(table.rows["emotion"])
+        options = settle_options(config, table, np.arange(len(table)))
         torch.manual_seed(config.seed)
-        model = build(get_entry(config.model), config.options, labels)
-        everything = StoreDataset(table, np.arange(len(table.rows)), labels)
+        model = build(get_entry(config.model), options, labels)
+        everything = StoreDataset(table, np.arange(len(table)), labels)
         watch.note(f"all {len(everything):,} utterances train, {recipe.frozen_epochs} epochs")
         fit(
             model,

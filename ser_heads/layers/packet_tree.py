@@ -87,7 +87,7 @@ def place_of(path: str) -> int:
 def in_order(paths: Sequence[str]) -> Leaves:
     """Leaves in the order of their frequency; ValueError unless they are all leaves of one tree."""
     if not all(re.fullmatch("[ad]+", path) for path in paths):
-        raise ValueError(f"--tree is mel, equal, or leaves such as aa ad d, got {' '.join(paths)}")
+        raise ValueError(f"--tree is mel, equal, best, or leaves such as aa ad d, got {' '.join(paths)}")
     ordered = sorted(paths, key=lambda path: place_of(path) / 2 ** len(path))
     ends = [0.0, *((place_of(path) + 1) / 2 ** len(path) for path in ordered)]
     starts = [*(place_of(path) / 2 ** len(path) for path in ordered), 1.0]

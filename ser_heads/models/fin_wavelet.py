@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fins.networks import Fin
 from ser_heads.frontends import FrontEnd, Joined
@@ -12,7 +15,7 @@ from ser_heads.frontends.fins import FinFrontEnd, Pretraining, closed_forms, sta
 from ser_heads.frontends.waveform import Trim
 from ser_heads.frontends.wavelet_packets import DEEPEST, N_SLOTS, WaveletFrontEnd
 from ser_heads.layers.frame_norm import PACKET, Compression, FrameNorm, Removed, is_level, scale_of
-from ser_heads.layers.packet_tree import Leaves, equal_tree, in_order, mel_tree
+from ser_heads.layers.packet_tree import Leaves, best_basis, equal_tree, in_order, mel_tree
 from ser_heads.layers.temporal_head import Branch, TemporalHead
 from ser_heads.layers.wavelet_packet import Sharing, check_packet
 from ser_heads.model import FrameLayout, ModelEntry, SerModel
@@ -21,6 +24,7 @@ from ser_heads.training.recipe import Recipe
 SPECTRUM = 64  # outputs from which a feature counts as a spectrum
 SOURCE = "this package"
 TREES = {("mel",): mel_tree, ("equal",): equal_tree}
+BEST = ("best",)
 
 
 @dataclass(frozen=True)
@@ -58,19 +62,23 @@ class WaveletOptions:
     wavelet: str = "sym10"
     """Where the wavelet packet starts, as PyWavelets names it."""
     tree: tuple[str, ...] = ("mel",)
-    """Its bands: mel, about as wide as mel bands; equal; or the leaves of any tree, as aa ad d."""
+    """Its bands: mel, about as wide as mel bands; equal; best, the best basis of training recordings; or the
+    leaves of any tree, as aa ad d."""
     depth: int = 7
-    """Levels of a tree that is mel or equal, 1 to 7."""
+    """Levels of a tree that is mel or equal, most levels of the best one; 1 to 7."""
     sharing: Sharing = "tree"
     """Kernels of the wavelet packet: one pair for the tree, for each level, or for each node."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.depth <= DEEPEST:
             raise ValueError(f"--depth is 1 to {DEEPEST}, got {self.depth}")
-        check_packet(self.wavelet, max(map(len, self.leaves())), self.sharing)
+        deepest = self.depth if self.tree == BEST else max(map(len, self.leaves()))
+        check_packet(self.wavelet, deepest, self.sharing)
 
     def leaves(self) -> Leaves:
-        """Of its tree, in the order of frequency."""
+        """Of its tree, in the order of frequency; ValueError while recordings have yet to choose it."""
+        if self.tree == BEST:
+            raise ValueError("--tree best is chosen by the training recordings of a run: train one")
         if self.tree in TREES:
             return TREES[self.tree](self.depth)
         return in_order(self.tree)
@@ -122,6 +130,13 @@ def fin_frontend(options: FinOptions, fins: Mapping[str, Fin]) -> FinFrontEnd:
     return FinFrontEnd(closed_forms(options.fins) if options.pretraining == "closed_form" else fins)
 
 
+def settle_tree(options: WaveletOptions, signals: Iterable[NDArray[np.float32]]) -> WaveletOptions:
+    """With the leaves of the best basis of some training recordings, where that is asked for."""
+    if options.tree != BEST:
+        return options
+    return replace(options, tree=best_basis(list(signals), options.wavelet, options.depth))
+
+
 def wavelet_frontend(options: WaveletOptions) -> WaveletFrontEnd:
     return WaveletFrontEnd(options.wavelet, options.leaves(), options.sharing)
 
@@ -169,6 +184,7 @@ WAVELET = ModelEntry(
     WaveletOptions,
     build_wavelet_model,
     recipe=Recipe(penalty=1.0),
+    settle=settle_tree,
 )
 FIN_WAVELET = ModelEntry(
     "fin_wavelet",
@@ -178,4 +194,5 @@ FIN_WAVELET = ModelEntry(
     build_joined_model,
     fins_of,
     Recipe(penalty=1.0),
+    settle=settle_tree,
 )
