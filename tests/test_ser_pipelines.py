@@ -25,7 +25,7 @@ from data_manifests.labels import EMOTIONS
 from fins.data.protocols import PROTOCOLS, SplitProtocol, divide_at_random, speakers_of
 from fins.data.store import write_store
 from fins.data.table import UtteranceTable
-from fins.runs import read_json
+from fins.runs import read_config, read_json
 from ser_heads.evaluation.predictions import read_predictions
 from ser_heads.evaluation.unseen import EvaluateOptions, evaluate
 from ser_heads.experiments.config import RunConfig, configure, read_command_line
@@ -138,7 +138,7 @@ def test_the_best_basis_is_that_of_the_training_recordings(small_store: Path, tm
         signals = [table.signal(place) for place in places]
     assert 0 < len(signals) < len(table.rows)
     assert ser_heads.load(out).options.tree == best_basis(signals, "sym10", 3)
-    assert read_json(out / "config.json")["tree"] == ["best"]
+    assert read_config(out)["tree"] == ["best"]
 
 
 def test_some_emotions_alone(small_store: Path, tmp_path: Path) -> None:
