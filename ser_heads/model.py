@@ -96,10 +96,15 @@ class SerModel(nn.Module):
         return self.head(self.norm(self.frontend(*self.trim(waveform, lengths))))
 
     def predict(
-        self, source: Any, sampling_rate: float | None = None, labels: Sequence[str] | None = None
+        self,
+        source: Any,
+        sampling_rate: float | None = None,
+        labels: Sequence[str] | None = None,
+        **options: Any,
     ) -> Prediction | list[Prediction]:
         """The answer about a file or an array; see `ser_heads.inference.predict.predict`."""
-        return import_module("ser_heads.inference.predict").predict(self, source, sampling_rate, labels)
+        module = import_module("ser_heads.inference.predict")
+        return module.predict(self, source, sampling_rate, labels, **options)
 
     def predict_signal(self, signal: Any, sampling_rate: float, **options: Any) -> DataFrame:
         """The same as a table of one row; see `ser_heads.inference.predict.predict_signal`."""

@@ -45,6 +45,7 @@ class AnswerTable:
         utterance stands for one; labels : all words of it
     has_speakers, has_utterances : whether the file says them
     confidence : (n,) of the likeliest label, in [0, 1], or None; right : (n,) whether that label is true
+    probabilities : (n, n_labels) with the labels as columns, or None
     columns : what was read → the column's name; n_left_out : why rows couldn't be used → how many
     """
 
@@ -55,6 +56,7 @@ class AnswerTable:
     confidence: NDArray[np.float64] | None
     right: NDArray[np.bool_]
     notes: list[str]
+    probabilities: pd.DataFrame | None
     columns: dict[str, str]
     n_left_out: dict[str, int]
 
@@ -119,6 +121,7 @@ def join_answers(tables: Sequence[AnswerTable]) -> AnswerTable:
         np.concatenate(confidence) if len(confidence) == len(tables) else None,
         np.concatenate([table.right for table in tables]),
         notes=list(dict.fromkeys(note for table in tables for note in table.notes)),
+        probabilities=None,
         columns=tables[0].columns,
         n_left_out=dict(n_left_out),
     )
@@ -233,8 +236,9 @@ def table_of(kept: Mapping[str, pd.Series], stem: str) -> pd.DataFrame:
 
 def find_confidence(
     cells: pd.DataFrame, columns: Mapping[str, str], kept: Mapping[str, pd.Series], words: Mapping[str, str]
-) -> tuple[NDArray[np.float64] | None, NDArray[np.bool_], list[str]]:
-    """Confidence in the likeliest label, whether that is right, and what a reader has to know of them.
+) -> tuple[NDArray[np.float64] | None, NDArray[np.bool_], list[str], pd.DataFrame | None]:
+    """Confidence in the likeliest label, whether that is right, what a reader has to know of them, and the
+    probabilities of all labels.
 
     Of columns of probabilities, which sum to 1 in each row, or else of a column of confidence in the answer.
     """
@@ -255,14 +259,15 @@ def find_confidence(
             likeliest = written[probabilities.argmax(axis=1)]
             n_other = int((likeliest != answered).sum())
             notes = [f"{n_other:,} answers aren't the likeliest label; ECE is of that"] if n_other else []
-            return probabilities.max(axis=1), likeliest == truth, notes
+            table = pd.DataFrame(probabilities, columns=written)
+            return probabilities.max(axis=1), likeliest == truth, notes, table
     notes = ["the columns named like labels don't sum to 1: they count as no probabilities"] if named else []
     if "confidence" in columns:
         confidence = numbers_of(cells[columns["confidence"]])
         if is_share(confidence):
-            return confidence, answered == truth, notes
+            return confidence, answered == truth, notes, None
         notes.append(f"{columns['confidence']} isn't from 0 to 1 in every row: it counts as no confidence")
-    return None, answered == truth, notes
+    return None, answered == truth, notes, None
 
 
 def label_of(name: str, words: Mapping[str, str]) -> str:

@@ -29,6 +29,7 @@ from ser_heads.evaluation.scores import (
     score_labels,
     scores_as_json,
 )
+from ser_heads.inference.shares import match_each_speaker
 
 PREDICTIONS = "predictions.csv"
 COLUMNS = ("utterance", "corpus", "speaker", "emotion", "answer")
@@ -136,6 +137,13 @@ def label_predictions(
         }
     )
     return Predictions(table[used].reset_index(drop=True), probabilities[used], shared), used
+
+
+def match_to_even_shares(predictions: Predictions) -> Predictions:
+    """The answers with which all labels are as frequent among each speaker's recordings, or nearly so."""
+    matched = match_each_speaker(predictions.probabilities, predictions.table["speaker"].tolist())
+    answers = np.array(predictions.labels, dtype=object)[matched.argmax(axis=1)]
+    return Predictions(predictions.table.assign(answer=answers), matched, predictions.labels)
 
 
 def join_predictions(tables: Sequence[Predictions]) -> Predictions:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,6 +31,9 @@ from ser_heads.evaluation.scores import (
     difference,
     metrics,
 )
+from ser_heads.inference.shares import match_each_speaker, parse_shares, shares_of
+
+AS_THEY_WERE = "the same answers as they were"
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,10 @@ class ScoreOptions:
     """The table, or the folder of a run or evaluation; one or more."""
     against: tuple[Path, ...] = ()
     """As many other tables, in the same order: each is compared with its own, on the utterances of both."""
+    shares: tuple[str, ...] = ()
+    """Of labels, which each speaker's recordings are known to have: even, or label=share for some labels, the
+    others sharing what is left. Answers are matched to them, speaker by speaker, and without --against
+    compared with what they were."""
     truth: Path | None = None
     """Table with file and emotion, and speaker if there is one, for answers that have no truth beside them. A
     file there may be the end of a path here."""
@@ -72,14 +79,19 @@ def score(options: ScoreOptions) -> tuple[dict[str, Any], list[str]]:
             f"{len(options.predictions)} tables can't be compared with {len(options.against)}: give as many"
         )
     tables = read_all(options.predictions, options.truth)
+    others = read_all(options.against, options.truth, tables[0].labels)
     result: dict[str, Any] = {"predictions": names_of(options.predictions), "seed": options.seed}
-    result |= score_answers(join_answers(tables), options.seed)
     if options.against:
-        others = read_all(options.against, options.truth, tables[0].labels)
         result["against"] = names_of(options.against)
-        result["difference"] = compare_answers(
-            tables, others, options.predictions, options.against, options.seed
-        )
+    if options.shares:
+        result |= {"shares": list(options.shares), "against": result.get("against", AS_THEY_WERE)}
+        as_they_were = tables
+        tables, others = ([with_shares(table, options.shares) for table in side] for side in (tables, others))
+        others = others or as_they_were
+    result |= score_answers(join_answers(tables), options.seed)
+    if others:
+        paths = options.predictions, options.against or options.predictions
+        result["difference"] = compare_answers(tables, others, *paths, options.seed)
     lines = describe(result)
     if options.out is not None:
         write_result(options.out, result, lines)
@@ -95,6 +107,33 @@ def read_all(
         written = labels or (tables[0].labels if tables else ())
         tables.append(read_answers(path, truth, {normalise(label): label for label in written}))
     return tables
+
+
+def with_shares(answers: AnswerTable, words: Sequence[str]) -> AnswerTable:
+    """Each speaker's answers matched to shares of labels; ValueError without probabilities of all labels.
+
+    words : as of --shares
+    """
+    if answers.probabilities is None:
+        raise ValueError("--shares needs a column of probabilities for each label, in each table")
+    labels = tuple(answers.probabilities.columns)
+    shares = shares_of(parse_shares(words), labels)
+    table = answers.table.reset_index(drop=True)
+    speakers = table["speaker"].tolist() if answers.has_speakers else ["all"] * len(table)
+    rows = match_each_speaker(answers.probabilities.to_numpy(), speakers, shares)
+    likeliest = np.array(labels, dtype=object)[rows.argmax(axis=1)]
+    by = "speaker by speaker" if answers.has_speakers else "all recordings as of one speaker"
+    note = (
+        f"answers matched to shares of labels ({' '.join(words)}), {by}: no recording by itself can have them"
+    )
+    return replace(
+        answers,
+        table=table.assign(answer=likeliest),
+        labels=order_labels([*answers.labels, *likeliest]),
+        confidence=rows.max(axis=1),
+        right=(likeliest == table["emotion"].to_numpy(object)).astype(bool),
+        notes=[*answers.notes, note],
+    )
 
 
 def names_of(paths: Sequence[Path]) -> str | list[str]:

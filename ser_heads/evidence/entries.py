@@ -20,6 +20,7 @@ from fins.tables import read_table, write_table
 from ser_heads.evaluation.predictions import (
     PREDICTIONS,
     Predictions,
+    match_to_even_shares,
     predictions_in,
     read_predictions,
     read_result,
@@ -56,8 +57,12 @@ class Entry:
         return [column for column in self.split.columns if column not in KEYS]
 
     def scores(self) -> dict[str, Any]:
-        """All scores, made from the predictions; of folds also the UAR of each, their mean and deviation."""
+        """All scores, made from the predictions; of folds also the UAR of each, their mean and deviation.
+
+        even : the same of answers that are matched to even shares of labels, speaker by speaker
+        """
         scores = scores_of(self.predictions, self.about["seed"])
+        scores["even"] = scores_of(match_to_even_shares(self.predictions), self.about["seed"])
         if len(self.runs) == 1:
             return scores
         table, labels = self.predictions.table, self.predictions.labels

@@ -31,6 +31,7 @@ REFERENCE = re.compile(r"<!-- results: (.+?) -->")
 NOT_CERTIFIED = re.compile(r"<!-- not certified: (.+?) -->")
 CITED, EARLIER = "cited", "earlier"
 SHORT = {"low": "interval_95.uar.0", "high": "interval_95.uar.1", "ece": "calibration_error"}
+SHORT |= {f"even_{short}": f"even.{key}" for short, key in {"uar": "uar", **SHORT}.items()}
 HURRY = "name its run behind it (<!-- results: NAME uar -->), or cited, or earlier"
 
 

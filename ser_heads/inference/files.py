@@ -27,10 +27,12 @@ from ser_heads.inference.records import (
     Format,
     Record,
     columns_of,
+    prediction_of,
     read_records,
     record_of,
     render,
 )
+from ser_heads.inference.shares import match_predictions, parse_shares, shares_of
 from ser_heads.inference.sound import read_channels
 from ser_heads.inference.stream import predict_along, whole_frames
 from ser_heads.model import SerModel
@@ -63,6 +65,10 @@ class PredictOptions:
     """Seconds from one answer of a timeline to the next."""
     labels: tuple[str, ...] = ()
     """Those that may be answered, by default all of the model's."""
+    shares: tuple[str, ...] = ()
+    """All recordings are of one speaker, and these are the shares of labels among them: even, or label=share
+    for some labels, the others sharing what is left. Answers are matched to them; by default nothing is
+    assumed."""
     abstain: float | Literal["chosen"] = 0.0
     """Confidence, 0 to 1, below which no label is given; or chosen: what halved the wrong answers to the
     validation recordings of its training."""
@@ -77,6 +83,8 @@ class PredictOptions:
     def __post_init__(self) -> None:
         if self.doctor and self.timeline:
             raise ValueError("--doctor looks at whole recordings: leave --timeline out, or ask twice")
+        if self.shares and self.timeline:
+            raise ValueError("--shares are of whole recordings: leave --timeline out")
         if not self.paths:
             raise ValueError("there is nothing to answer about: give files, folders, or - for standard input")
         if self.abstain != "chosen" and not 0 <= self.abstain <= 1:
@@ -117,6 +125,9 @@ def predict_files(options: PredictOptions, watch: Watch = SILENT) -> tuple[FileA
     """
     model = load(options.run)
     labels = [model.labels[place] for place in places_of(model, options.labels or None)]
+    shares = parse_shares(options.shares) if options.shares else None
+    if shares is not None:
+        shares_of(shares, labels)
     threshold = least_confidence(model, options)
     form = options.form()
     if form == "csv":
@@ -138,6 +149,10 @@ def predict_files(options: PredictOptions, watch: Watch = SILENT) -> tuple[FileA
             bar.update(len(block))
     order = dict.fromkeys([*known, *files]) if set(known) - set(files) else files
     answers.records = [record for file in order for record in known.get(file, ())]
+    if shares is not None:
+        matched = match_predictions([prediction_of(record) for record in answers.records], shares)
+        way = f"{made_by}, matched to shares {' '.join(options.shares)}"
+        answers.records = [record_of(prediction, way) for prediction in matched]
     answers.text = render(answers.records, form, labels, threshold)
     if options.out is not None:
         write_atomically(options.out, answers.text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from fins.audio import SAMPLE_RATE, WINDOW, Signal
 from ser_heads.frontends.waveform import Trim
+from ser_heads.inference.shares import match_predictions, shares_of
 from ser_heads.inference.sound import read_channels, read_sound
 
 if TYPE_CHECKING:
@@ -45,17 +46,31 @@ class Prediction:
 
 
 def predict(
-    model: SerModel, source: Any, sampling_rate: float | None = None, labels: Sequence[str] | None = None
+    model: SerModel,
+    source: Any,
+    sampling_rate: float | None = None,
+    labels: Sequence[str] | None = None,
+    shares: str | Mapping[str, float] | None = None,
 ) -> Prediction | list[Prediction]:
     """The answer about a recording; of a list the answers in its order.
 
     source : a path, an array with its sampling_rate in Hz (see `sound.read_sound`), or a list of either
     labels : of the model's, those that may be answered, by default all
+    shares : of a list of one speaker's recordings, the shares that labels are known to have among them:
+        "even", or label → share; answers are matched to them (see `shares.match_shares`)
     Raises ValueError in one sentence; of a list, the first thing that is wrong with any of it.
     """
-    if not isinstance(source, list | tuple):
-        return predict_each(model, [source], sampling_rate, labels)[0]
-    return predict_each(model, source, sampling_rate, labels)
+    several = isinstance(source, list | tuple)
+    if shares is not None:
+        if not several:
+            raise ValueError("shares are of the labels of several recordings: give a list of them")
+        shares_of(
+            shares, [model.labels[place] for place in places_of(model, labels)]
+        )  # before anything is read
+    predictions = predict_each(model, source if several else [source], sampling_rate, labels)
+    if shares is not None:
+        predictions = match_predictions(predictions, shares)
+    return predictions if several else predictions[0]
 
 
 def predict_each(

@@ -36,6 +36,12 @@ def record_of(prediction: Prediction, made_by: str) -> Record:
     }
 
 
+def prediction_of(record: Record) -> Prediction:
+    """The answer that `record_of` wrote."""
+    kept = {name: record[name] for name in ("label", "confidence", "probabilities", "file", "start", "note")}
+    return Prediction(**kept, seconds=record["end"] - record["start"])
+
+
 def render(records: Sequence[Record], form: Format, labels: Sequence[str], abstain: float = 0.0) -> str:
     """The records as one text.
 
