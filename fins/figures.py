@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -41,6 +41,17 @@ def save_figure(figure: Figure, path: Path, title: str = "") -> None:
         figure.suptitle(title)
     with replacing(path) as partial:
         figure.savefig(partial, dpi=DPI, format="png")
+
+
+def short_names(paths: Sequence[str]) -> dict[str, str]:
+    """Path → as many of its last parts as tell it from the others: a whole one is too long for a picture."""
+    parts = {path: PurePath(path).parts for path in paths}
+    most = max(map(len, parts.values()), default=0)
+    for n in range(1, most):
+        short = {path: "/".join(of_path[-n:]) for path, of_path in parts.items()}
+        if len(set(short.values())) == len(parts):
+            return short
+    return {path: path for path in parts}
 
 
 def nines(r2: R2Values) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fins.documents import Markdown, as_text, page, table, table_of_rows
-from fins.figures import label_r2, new_figure, nines, nines_text, save_figure
+from fins.figures import label_r2, new_figure, nines, nines_text, save_figure, short_names
 from fins.progress import SILENT, TqdmWatch
 
 
@@ -178,3 +178,13 @@ def test_a_silent_watch_says_nothing_and_a_shown_one_keeps_notes_apart_from_bars
     shown = capsys.readouterr()
     assert shown.out == "half of it\n"
     assert "training" in shown.err and "20.0k" in shown.err
+
+
+def test_pictures_name_runs_by_what_tells_them_apart() -> None:
+    assert short_names(["mfcc", "/home/anna/runs/tuned"]) == {
+        "mfcc": "mfcc",
+        "/home/anna/runs/tuned": "tuned",
+    }
+    paths = ["runs/one/fold-1", "runs/two/fold-1", "runs/two/fold-2"]
+    assert list(short_names(paths).values()) == ["one/fold-1", "two/fold-1", "two/fold-2"]
+    assert short_names(["a", "a"]) == {"a": "a"} and short_names([]) == {}

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fins.figures import BLUE, COLOURS, GREY, ORANGE, label_r2, new_figure, nines, save_figure
+from fins.figures import (
+    BLUE,
+    COLOURS,
+    GREY,
+    ORANGE,
+    label_r2,
+    new_figure,
+    nines,
+    save_figure,
+    short_names,
+)
 from fins.learning.r2 import r2_text
 
 if TYPE_CHECKING:
@@ -138,7 +148,7 @@ def plot_conditions(path: Path, scores: Mapping[str, Mapping[str, float | None]]
         text = r2_text(None if np.isnan(value) else value)
         dark = not nines(value) > 0.6 * most
         axis.text(column, row, text, ha="center", va="center", color="white" if dark else "black", fontsize=8)
-    axis.set_xticks(range(len(runs)), runs, rotation=20, ha="right")
+    axis.set_xticks(range(len(runs)), short_names(runs).values(), rotation=20, ha="right")
     axis.set_yticks(range(len(conditions)), conditions)
     axis.tick_params(length=0)
     bar = figure.colorbar(image, ax=axis, label="R²", extend="min")

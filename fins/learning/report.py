@@ -14,6 +14,7 @@ from fins.audio import cut_windows
 from fins.data.store import Store
 from fins.documents import Markdown, as_text, page, table_of_rows
 from fins.features import FEATURES, compute_feature, get_feature
+from fins.figures import short_names
 from fins.learning.degradations import (
     CONDITIONS,
     SYNTHETIC,
@@ -77,13 +78,15 @@ def report_fins(config: FinReportConfig, watch: Watch = SILENT) -> str:
         clip = next(iter(store_clips(stores[0]))) if stores else synthetic_clips()[0]
     columns = columns_of(results)
     config.out.mkdir(parents=True, exist_ok=True)
-    plot_report(config.out / "report.png", [scores_of(result, columns) for result in results])
+    titles = short_names([result["run"] for result in results])
+    compared = [scores_of(result, columns, titles[result["run"]]) for result in results]
+    plot_report(config.out / "report.png", compared)
     for number, (store_name, scores) in enumerate(by_store(degraded).items()):
         plot_conditions(
             config.out / f"conditions_{number}.png", scores, f"R² uniform, {Path(store_name).stem}"
         )
     for number, result in enumerate(results):
-        draw_fin(config.out, number, result, clip)
+        draw_fin(config.out, number, result, clip, titles[result["run"]])
     text = f"{describe_report(results, columns)}\n\n{describe_conditions(degraded, config.utterances)}"
     whole = f"# R² of FINs\n\n{text}\n\n{describe_pictures(results, degraded)}\n"
     names = dict.fromkeys(result["feature"] for result in results)
@@ -148,15 +151,15 @@ def score_conditions(
     return rows
 
 
-def draw_fin(out: Path, number: int, result: Result, clip: Any) -> None:
-    """What one FIN makes of a clip, its R² by output, and what it has learned."""
+def draw_fin(out: Path, number: int, result: Result, clip: Any, title: str) -> None:
+    """What one FIN makes of a clip, its R² by output, and what it has learned, under its title."""
     feature, fin, windows = get_feature(result["feature"]), load_fin(result["run"]), cut_windows(clip)
     truth, imitation = compute_feature(feature, windows), evaluate(fin, windows)
-    plot_true_against_imitated(out / f"clip_{number}.png", truth, imitation, feature, result["run"])
+    plot_true_against_imitated(out / f"clip_{number}.png", truth, imitation, feature, title)
     shown = {name: row["per_output"] for name, row in held_out_rows(result["r2"]).items()}
-    plot_r2_per_output(out / f"outputs_{number}.png", shown, result["run"])
+    plot_r2_per_output(out / f"outputs_{number}.png", shown, title)
     if isinstance(fin, CompactFin):
-        plot_learned(out / f"learned_{number}.png", fin, result["run"])
+        plot_learned(out / f"learned_{number}.png", fin, title)
 
 
 def describe_pictures(results: Sequence[Result], degraded: Sequence[Mapping[str, Any]]) -> str:
@@ -272,13 +275,13 @@ def r2_pair(uniform: float | None, weighted: float | None) -> str:
     return first if first == second or weighted is None else f"{first} ({second})"
 
 
-def scores_of(result: Result, columns: Sequence[str]) -> dict[str, Any]:
+def scores_of(result: Result, columns: Sequence[str], title: str) -> dict[str, Any]:
     """What the picture shows of one run: for mel the variance-weighted R², as it was published."""
     key = "variance_weighted" if result["feature"] == "mel" else "uniform"
     scores = published_scores(result["feature"])
     rows = held_out_rows(result["r2"])
     return {
-        "title": result["run"] + (" (var.-weighted)" if key[0] == "v" else ""),
+        "title": title + (" (var.-weighted)" if key[0] == "v" else ""),
         "values": {name: rows[name][key] if name in rows else None for name in columns},
         "published": {POOLED: scores.get(key), ESD: scores.get(f"esd_{key}")},
     }
