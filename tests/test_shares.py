@@ -167,7 +167,7 @@ def test_predictions_are_matched_by_command_and_in_python(weights: Path, tmp_pat
     assert all("matched to shares" in one.note for one in in_python)
     assert [row["label"] for row in csv.DictReader(out.open())] == [one.label for one in in_python]
     # what is there is matched already: it can't be completed
-    with pytest.raises(ValueError, match="choose another --out"):
+    with pytest.raises(ValueError, match="matched answers can't be completed: choose another --out"):
         predict_files(options_of(weights, folder, out=out, shares=("bored=.5",)))
 
 

@@ -125,9 +125,7 @@ def predict_files(options: PredictOptions, watch: Watch = SILENT) -> tuple[FileA
     """
     model = load(options.run)
     labels = [model.labels[place] for place in places_of(model, options.labels or None)]
-    shares = parse_shares(options.shares) if options.shares else None
-    if shares is not None:
-        shares_of(shares, labels)
+    shares = known_shares(options, labels)
     threshold = least_confidence(model, options)
     form = options.form()
     if form == "csv":
@@ -150,14 +148,27 @@ def predict_files(options: PredictOptions, watch: Watch = SILENT) -> tuple[FileA
     order = dict.fromkeys([*known, *files]) if set(known) - set(files) else files
     answers.records = [record for file in order for record in known.get(file, ())]
     if shares is not None:
+        made_by += f", matched to shares {' '.join(options.shares)}"
         matched = match_predictions([prediction_of(record) for record in answers.records], shares)
-        way = f"{made_by}, matched to shares {' '.join(options.shares)}"
-        answers.records = [record_of(prediction, way) for prediction in matched]
+        answers.records = [record_of(prediction, made_by) for prediction in matched]
     answers.text = render(answers.records, form, labels, threshold)
     if options.out is not None:
         write_atomically(options.out, answers.text)
         journal.remove()
     return answers, answers.report(len(files))
+
+
+def known_shares(options: PredictOptions, labels: Sequence[str]) -> str | dict[str, float] | None:
+    """Of labels among the recordings, None if nothing is known; ValueError for what can't be meant."""
+    if not options.shares:
+        return None
+    shares = parse_shares(options.shares)
+    shares_of(shares, labels)
+    if options.out is not None and options.out.is_file():
+        raise ValueError(
+            f"{options.out} is there already, and matched answers can't be completed: choose another --out"
+        )
+    return shares
 
 
 def least_confidence(model: SerModel, options: PredictOptions) -> float:
