@@ -77,6 +77,11 @@ def parse_rows(text: str, name: str, ragged: bool = False, mark: str = ",") -> T
     rows: list[list[str]] = []
     lines: list[int] = []
     position, line = 0, 1
+    if '"' not in text:  # then every line is a row
+        texts = LINE_END.split(text)
+        rows = [one.split(mark) if one else [] for one in (texts if texts[-1] else texts[:-1])]
+        lines = list(range(1, len(rows) + 1))
+        position = len(text)
     while position < len(text):
         cells, position, n_lines = _read_row(text, position, name, line, mark)
         if n_lines > 1 and _takes_rows(cells, len(rows[0]) if rows else len(cells), mark):

@@ -42,7 +42,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "feature_cnn": ("feature_cnn", EVERY_FIN),
     "cnn_transformer": ("cnn_transformer", {}),
 }
-QUICK = ("raw_cnn", "fin of two")
+QUICK = ("raw_cnn",)
 TRAINED_FOR = 8  # steps of batch norm
 
 

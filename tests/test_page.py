@@ -22,6 +22,7 @@ import soundfile
 from conftest import lively_classifier, make_signal
 
 from fins.audio import SAMPLE_RATE, Signal
+from ser_heads.inference import export as module
 from ser_heads.inference import onnx_web, web_page
 from ser_heads.inference.condition import examine
 from ser_heads.inference.examples import example_sound
@@ -33,7 +34,7 @@ from ser_heads.inference.predict import Prediction
 from ser_heads.inference.stream import Stream
 from ser_heads.inference.web_page import OWN_FILES, write_page
 from ser_heads.model import SerModel
-from ser_heads.models import save_model
+from ser_heads.models import create, save_model
 
 for library in ("onnx", "onnxruntime", "onnxscript"):
     pytest.importorskip(library, reason="needs the extra `export`")
@@ -108,12 +109,18 @@ def test_without_a_network_the_sentence_says_what_to_do(monkeypatch: pytest.Monk
         read_runtime()
 
 
-def test_a_page_is_one_folder(
-    model: SerModel, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_page_and_a_file_are_written_at_once(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    model = create("raw_cnn", LABELS).eval()
     monkeypatch.chdir(tmp_path)
     save_model(Path("model.safetensors"), model, card={"uar": 0.5})
-    message = export(ExportOptions("model.safetensors", page=Path("page"), runtime=package))
+    translated: list[SerModel] = []
+    translate = module.translate
+    monkeypatch.setattr(module, "translate", lambda model: translated.append(model) or translate(model))
+    message = export(ExportOptions("model.safetensors", Path("own.onnx"), Path("page"), package))
+    assert len(translated) == 1 and Path("own.onnx").read_bytes() == Path("page/model.onnx").read_bytes()
+    assert message.startswith("raw_cnn for bored, stressed, <relaxed> written to own.onnx (")
     assert {path.name for path in Path("page").iterdir()} == {
         *OWN_FILES,
         *FILES,

@@ -18,7 +18,7 @@ from fins.digests import digests_of
 from fins.runs import read_json, write_json
 from ser_heads.evidence import checking
 from ser_heads.evidence.checking import check_results, write_leaderboard
-from ser_heads.evidence.entries import FILES, add_entry, faults_of, read_entry
+from ser_heads.evidence.entries import FILES, add_entry, read_checked, read_entry
 from ser_heads.evidence.pages import Quotes, compare_page, lines_of
 from ser_heads.experiments import configure
 from ser_heads.experiments.folds import CrossvalOptions, cross_validate
@@ -215,9 +215,9 @@ def break_the_promise(folder: Path) -> None:
 def test_an_entry_that_differs_is_told(tmp_path: Path, change: Callable[[Path], None], sentence: str) -> None:
     folder = tmp_path / "fin-ravdess"
     shutil.copytree(ROOT / "results" / "fin-ravdess", folder)
-    assert not faults_of(folder)
+    assert not read_checked(folder)[1]
     change(folder)
-    assert any(re.search(sentence, fault) for fault in faults_of(folder)), faults_of(folder)
+    assert any(re.search(sentence, fault) for fault in read_checked(folder)[1]), read_checked(folder)[1]
 
 
 def test_other_answers_have_other_scores(copied: Path) -> None:
@@ -296,7 +296,7 @@ def test_runs_and_folds_are_added(small_store: Path, tmp_path: Path) -> None:
     for name, made in {"one": run, "two": folds}.items():
         folder = add_entry(made.folder, name, tmp_path / "results")
         scores = read_entry(folder).scores()
-        assert not faults_of(folder)
+        assert not read_checked(folder)[1]
         assert {key: scores[key] for key in ("uar", "confusion", "interval_95", "per_speaker")} == {
             key: made.result[key] for key in ("uar", "confusion", "interval_95", "per_speaker")
         }

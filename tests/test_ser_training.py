@@ -80,6 +80,8 @@ def trainer_of(
     torch.manual_seed(0)
     if model in ("fin", "fin_wavelet", "feature_cnn"):
         options = {"fins": ("chroma",), **options}
+    if model == "wavelet_packet_net":
+        options = {"depth": 2, **options}
     built, cache = create(model, EMOTIONS, **options), MemoryCache()
     calibrate_norm(built, FrameSource(built, TRAIN))
     return Trainer(

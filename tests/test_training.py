@@ -329,7 +329,9 @@ def test_the_same_seed_gives_the_same_weights(run_folder: Path, small_store: Pat
         torch.testing.assert_close(first[name], again[name], rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("feature", ["chroma", "mfcc", "mel"])
+@pytest.mark.parametrize(
+    "feature", ["chroma", *(pytest.param(name, marks=pytest.mark.slow) for name in ("mfcc", "mel"))]
+)
 def test_the_large_stacks_run(tmp_path: Path, feature: str) -> None:
     write_store(tmp_path / "made.h5", make_recordings(24, n_speakers=3))
     config = FinRunConfig(

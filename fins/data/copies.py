@@ -46,6 +46,8 @@ def origins_of(rows: pd.DataFrame, values: Sequence[Any] | NDArray, name: str = 
     Two stores may have recordings of one name in one corpus: the checksum, which a copy takes over, tells
     them apart. Where it has another one there may be several values.
     """
+    if (rows["augmented_from"] == "").all():
+        return {}
     exact: dict[Key, set[Any]] = defaultdict(set)
     named: dict[Key, set[Any]] = defaultdict(set)
     copies: list[tuple[int, Key, str]] = []

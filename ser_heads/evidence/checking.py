@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fins.runs import write_atomically
-from ser_heads.evidence.entries import faults_of, read_entry
+from ser_heads.evidence.entries import read_checked, read_entry
 from ser_heads.evidence.leaderboard import leaderboard
 from ser_heads.evidence.pages import CITED, Quotes, compare_page
 
@@ -29,13 +29,14 @@ def check_results(root: Path) -> Checked:
     Raises OSError where these aren't.
     """
     folders = folders_of(root)
-    faults = [fault for folder in folders for fault in faults_of(folder)]
+    checked = [read_checked(folder) for folder in folders]
+    faults = [fault for _, sentences in checked for fault in sentences]
     n_bytes = sum(path.stat().st_size for folder in folders for path in folder.iterdir())
     if n_bytes > MOST_BYTES:
         faults.append(f"{root / RESULTS} holds {n_bytes / 1e6:.1f} MB: {MOST_BYTES / 1e6:.0f} at most")
     if faults:  # nothing can be told of pages by entries that aren't whole
         return Checked(faults, [])
-    entries = [read_entry(folder) for folder in folders]
+    entries = [entry for entry, _ in checked if entry is not None]
     scores = {entry.name: entry.scores() for entry in entries}
     quotes = Quotes()
     for page in pages_of(root):

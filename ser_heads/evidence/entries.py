@@ -160,25 +160,23 @@ def read_entry(folder: Path) -> Entry:
     return entry
 
 
-def faults_of(folder: Path) -> list[str]:
-    """What is wrong with an entry, a sentence each; of one whose files are all there and as they were written
-    also where predictions, split and certificate disagree."""
+def read_checked(folder: Path) -> tuple[Entry | None, list[str]]:
+    """An entry, if it can be read, and what is wrong with it, a sentence each; of one whose files are all
+    there and as they were written also where predictions, split and certificate disagree."""
     there = {path.name for path in folder.iterdir()}
     faults = [f"{folder} lacks {name}: add the run again" for name in FILES if name not in there]
     faults += [
         f"{folder} holds {name}, which is no part of an entry: delete it" for name in sorted(there - {*FILES})
     ]
     try:
-        return (
-            faults
-            or changes(folder)
-            or paths_told(folder)
-            or [f"{folder}: {fault}" for fault in disagreements(read_entry(folder))]
-        )
+        if faults := faults or changes(folder) or paths_told(folder):
+            return None, faults
+        entry = read_entry(folder)
+        return entry, [f"{folder}: {fault}" for fault in disagreements(entry)]
     except (LookupError, TypeError, UnicodeError):
-        return [f"{folder} isn't what add writes: add the run again"]
+        return None, [f"{folder} isn't what add writes: add the run again"]
     except ValueError as error:
-        return [str(error)]
+        return None, [str(error)]
 
 
 def changes(folder: Path) -> list[str]:

@@ -41,7 +41,7 @@ from ser_heads.evaluation import unseen
 from ser_heads.evaluation.predictions import predictions_in
 from ser_heads.evaluation.scoring import ScoreOptions, score
 from ser_heads.evaluation.unseen import EvaluateOptions, evaluate
-from ser_heads.evidence.entries import faults_of
+from ser_heads.evidence.entries import read_checked
 from ser_heads.experiments.comparison import row_of_run
 from ser_heads.experiments.config import configure
 from ser_heads.experiments.parallel import Job
@@ -183,7 +183,7 @@ def check_fin(path: Path, cases: Cases) -> None:
 
 def check_entry(path: Path, cases: Cases) -> None:
     """An entry whose files have changed has a fault."""
-    if not faults_of(path.parent) and path.read_bytes() != cases.content[f"results/made/{path.name}"]:
+    if not read_checked(path.parent)[1] and path.read_bytes() != cases.content[f"results/made/{path.name}"]:
         raise Fault("a changed entry without a fault")
 
 
