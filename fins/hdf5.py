@@ -120,19 +120,18 @@ class NewHdf5File:
 
 def new_dataset(file: h5py.File, name: str, values: NDArray[Any]) -> None:
     """Write an array as a dataset with checksums."""
-    empty_dataset(file, name, values.shape, values.dtype)
+    dataset = empty_dataset(file, name, values.shape, values.dtype)
     if len(values):
-        file[name][...] = values
+        dataset[...] = values
 
 
-def empty_dataset(file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
+def empty_dataset(file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype) -> h5py.Dataset:
     """Make a dataset with a checksum for each chunk, of which none is kept where there are no rows."""
     if 0 in shape:
-        file.create_dataset(name, shape=shape, dtype=dtype)
-        return
+        return file.create_dataset(name, shape=shape, dtype=dtype)
     row = dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
     chunk = (min(shape[0], max(1, CHUNK_BYTES // row)), *shape[1:])
-    file.create_dataset(name, shape=shape, dtype=dtype, chunks=chunk, fletcher32=True)
+    return file.create_dataset(name, shape=shape, dtype=dtype, chunks=chunk, fletcher32=True)
 
 
 def fixed_texts(texts: Sequence[str]) -> NDArray[np.bytes_]:

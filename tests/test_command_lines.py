@@ -147,7 +147,9 @@ def prepared(made: Path) -> tuple[Path, float]:
 
 
 def prepare_command(root: Path, out: Path) -> tuple[object, ...]:
-    return "-m", "pipelines.prepare", "--corpus", "synthetic", "--root", root, "--out", out
+    # one after another, so that some kills leave whole parts
+    options = ("--corpus", "synthetic", "--root", root, "--out", out, "--workers", 1)
+    return "-m", "pipelines.prepare", *options
 
 
 def seconds_of(*command: object) -> float:

@@ -34,7 +34,7 @@ from fins.data.store import Recording, Store, StoreError, join_stores, write_sto
 from fins.processes import end_with_parent, name_semaphores
 from fins.runs import library_versions, locked, read_json, write_json
 
-PART = 16  # utterances at most that a worker turns into one part; a kill costs these, for each worker
+PART = 32  # utterances at most that a worker turns into one part; a kill costs these, for each worker
 PART_BYTES = 8 << 20  # of their files at most, unless one is larger: long recordings would fill the memory
 
 NOISE = 0.035  # the noise's deviation is at most this share of the signal's largest sample

@@ -102,8 +102,7 @@ def join_stores(path: Path, parts: Sequence[Path], attributes: Mapping[str, str]
     """Write one store from many, end to end, holding little of them in memory; what one lacks none has."""
     with _new_file(path, attributes or {}) as file:
         layout = _layout_of(parts)
-        for name, (shape, dtype) in layout.items():
-            empty_dataset(file, name, shape, dtype)
+        targets = {name: empty_dataset(file, name, *layout[name]) for name in layout}
         filled = dict.fromkeys(layout, 0)
         for part in parts:
             with Store(part) as store:
@@ -113,16 +112,16 @@ def join_stores(path: Path, parts: Sequence[Path], attributes: Mapping[str, str]
                     "utterances/first_sample": filled["signal"],
                     "utterances/first_window": filled["windows/start"],
                 }
-                for name in layout:
-                    source = store.file[name]
+                for name, dataset in targets.items():
+                    source = store.datasets[name]
                     for start in range(0, len(source), COPY_ROWS):
                         rows = store.read(source, slice(start, start + COPY_ROWS))
                         if name in offset:
                             rows += offset[name]
                         target = filled[name] + start
-                        file[name][target : target + len(rows)] = rows
-                for name in layout:
-                    filled[name] += len(store.file[name])
+                        dataset[target : target + len(rows)] = rows
+                for name in targets:
+                    filled[name] += len(store.datasets[name])
 
 
 def _layout_of(parts: Sequence[Path]) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
@@ -131,8 +130,8 @@ def _layout_of(parts: Sequence[Path]) -> dict[str, tuple[tuple[int, ...], np.dty
     n_having: dict[str, int] = {}
     for part in parts:
         with Store(part) as store:
-            for name in _datasets(store.file):
-                (n, *others), dtype = store.file[name].shape, store.file[name].dtype
+            for name, dataset in store.datasets.items():
+                (n, *others), dtype = dataset.shape, dataset.dtype
                 before, widest = layout.get(name, ((0,), dtype))
                 if dtype.kind == "S" and dtype.itemsize > widest.itemsize:
                     widest = dtype
@@ -145,17 +144,14 @@ class Store:
     """A store opened for reading; every read takes a slice, so memory stays flat however large the file.
 
     utterances : column → (n_utterances,) array, text as str
+    datasets : name → dataset, opened once: to find one by its name takes longer than to read an utterance
     Raises StoreError, in one sentence, for a file that is missing, no HDF5, truncated, unfinished or of
     another schema.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self.file, self.utterances = _open_checked(self.path)
-
-        # opened once: finding a dataset by its name takes longer than reading an utterance of it
-        self._signal: h5py.Dataset = self.file["signal"]
-        self._labels: dict[str, h5py.Dataset] = {name: self.file[f"labels/{name}"] for name in STORED}
+        self.file, self.datasets, self.utterances = _open_checked(self.path)
 
     @property
     def n_utterances(self) -> int:
@@ -163,12 +159,12 @@ class Store:
 
     @property
     def n_windows(self) -> int:
-        return len(self.file["windows/start"])
+        return len(self.datasets["windows/start"])
 
     def signal(self, row: int) -> NDArray[np.int16]:
         """(n_samples,) int16 of one utterance; full scale is 32,768."""
         first = self.utterances["first_sample"][row]
-        return self.read(self._signal, slice(first, first + self.utterances["n_samples"][row]))
+        return self.read(self.datasets["signal"], slice(first, first + self.utterances["n_samples"][row]))
 
     def sound(self, row: int) -> str:
         """What tells the signal of an utterance from others, bit by bit; empty for digital silence."""
@@ -183,19 +179,19 @@ class Store:
 
     def starts(self, windows: slice) -> NDArray[np.int64]:
         """First sample of each window, counted over the whole store."""
-        return self.read(self.file["windows/start"], windows)
+        return self.read(self.datasets["windows/start"], windows)
 
     def windows(self, start: int, stop: int) -> Floats:
         """(stop - start, 2048) float32, amplitude in [-1, 1)."""
         starts = self.starts(slice(start, stop))
         if len(starts) == 0:
             return np.empty((0, WINDOW), np.float32)
-        signal = self.read(self._signal, slice(starts[0], starts[-1] + WINDOW))
+        signal = self.read(self.datasets["signal"], slice(starts[0], starts[-1] + WINDOW))
         return to_amplitude(np.lib.stride_tricks.sliding_window_view(signal, WINDOW)[starts - starts[0]])
 
     def labels(self, feature: str, start: int, stop: int) -> Floats:
         """(stop - start, n_outputs) float32, in the feature's own unit."""
-        return self.read(self._labels[feature], slice(start, stop))
+        return self.read(self.datasets[f"labels/{feature}"], slice(start, stop))
 
     def text(self, attribute: str, default: str = "") -> str:
         """An attribute of the store that is text."""
@@ -215,19 +211,15 @@ class Store:
     @property
     def has_checksums(self) -> bool:
         """Whether changed bits are noticed in all that it holds; stores of earlier versions have none."""
-        return all(self.file[name].fletcher32 for name in _datasets(self.file) if self.file[name].size)
-
-    @property
-    def n_datasets(self) -> int:
-        return len(_datasets(self.file))
+        return all(dataset.fletcher32 for dataset in self.datasets.values() if dataset.size)
 
     def damaged(self) -> list[str]:
         """Names of the datasets that aren't what was written; without checksums that isn't known."""
         names = []
-        for name in _datasets(self.file):
+        for name, dataset in self.datasets.items():
             try:
-                for start in range(0, len(self.file[name]), COPY_ROWS):
-                    self.read(self.file[name], slice(start, start + COPY_ROWS))
+                for start in range(0, len(dataset), COPY_ROWS):
+                    self.read(dataset, slice(start, start + COPY_ROWS))
             except StoreError:
                 names.append(name)
         return names
@@ -271,8 +263,8 @@ def _new_file(path: Path, attributes: Mapping[str, str]) -> Iterator[h5py.File]:
         file.attrs["complete"] = True
 
 
-def _open_checked(path: Path) -> tuple[h5py.File, dict[str, NDArray]]:
-    """The file and its table of utterances."""
+def _open_checked(path: Path) -> tuple[h5py.File, dict[str, h5py.Dataset], dict[str, NDArray]]:
+    """The file, its datasets by name, and its table of utterances."""
     remove_abandoned(path.with_name(f"{name}{PARTIAL}") for name in (path.name, *_beside(path)))
     if not path.is_file():
         raise StoreError(f"the store {path} is missing: check the path, or {ADVICE}")
@@ -283,15 +275,21 @@ def _open_checked(path: Path) -> tuple[h5py.File, dict[str, NDArray]]:
     except OSError as error:
         reason = "is truncated" if "truncated" in str(error) else f"can't be opened ({error})"
         raise StoreError(f"the store {path} {reason}: {ADVICE}") from error
+    datasets: dict[str, h5py.Dataset] = {}
+    utterances: dict[str, NDArray] = {}
     try:
-        fault = _fault(file) if is_readable(path) else "is damaged: HDF5 can't read its names and texts"
-        utterances = {} if fault else _read_utterances(file)
+        fault = "" if is_readable(path) else "is damaged: HDF5 can't read its names and texts"
+        if not fault:
+            datasets = _datasets(file)
+            fault = _fault(file, datasets)
+        if not fault:
+            utterances = _read_utterances(datasets)
     except Exception as error:  # HDF5 answers damaged bytes with errors of nearly every kind
         fault = f"is damaged ({type(error).__name__})"
     if fault:
         file.close()
         raise StoreError(f"{path} {fault}: {ADVICE}")
-    return file, utterances
+    return file, datasets, utterances
 
 
 def _beside(path: Path) -> list[str]:
@@ -299,14 +297,13 @@ def _beside(path: Path) -> list[str]:
     return [f"{path.stem}.ledger.csv", f"{path.stem}.report.json"]
 
 
-def _read_utterances(file: h5py.File) -> dict[str, NDArray]:
-    group = file["utterances"]
-    columns = (*TEXT_COLUMNS, *(["sound"] if SOUND in file else []))
-    texts = {column: group[column].asstr()[:].astype(object) for column in columns}
-    return texts | {column: group[column][:] for column in COUNT_COLUMNS}
+def _read_utterances(datasets: Mapping[str, h5py.Dataset]) -> dict[str, NDArray]:
+    columns = (*TEXT_COLUMNS, *(["sound"] if SOUND in datasets else []))
+    texts = {column: datasets[f"utterances/{column}"].asstr()[:].astype(object) for column in columns}
+    return texts | {column: datasets[f"utterances/{column}"][:] for column in COUNT_COLUMNS}
 
 
-def _fault(file: h5py.File) -> str:
+def _fault(file: h5py.File, datasets: Mapping[str, h5py.Dataset]) -> str:
     """Why an HDF5 file is no whole store of this schema, or an empty string."""
     if "schema" not in file.attrs:
         return "is an HDF5 file but no store"
@@ -324,20 +321,20 @@ def _fault(file: h5py.File) -> str:
         *(f"utterances/{column}" for column in (*TEXT_COLUMNS, *COUNT_COLUMNS)),
         *(f"labels/{name}" for name in STORED),
     }
-    missing = sorted(expected - set(_datasets(file)))
+    missing = sorted(expected - set(datasets))
     if missing:
         return f"lacks {', '.join(missing)}"
-    n_windows = len(file["windows/start"])
-    lengths = {len(file[name]) for name in expected if name.startswith(("labels/", "windows/"))}
-    if lengths != {n_windows} or int(file["utterances/n_windows"][:].sum()) != n_windows:
+    n_windows = len(datasets["windows/start"])
+    lengths = {len(datasets[name]) for name in expected if name.startswith(("labels/", "windows/"))}
+    if lengths != {n_windows} or int(datasets["utterances/n_windows"][:].sum()) != n_windows:
         return "has tables of unequal lengths"
     return ""
 
 
-def _datasets(file: h5py.File) -> list[str]:
-    names: list[str] = []
-    file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
-    return names
+def _datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
+    items: list[tuple[str, Any]] = []
+    file.visititems(lambda name, item: items.append((name, item)))
+    return {name: item for name, item in items if isinstance(item, h5py.Dataset)}
 
 
 def _starts(lengths: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -51,7 +51,7 @@ def verify_store(path: Path) -> Verified:
     try:
         with Store(path) as store:
             names = store.damaged()
-            n = store.n_datasets if store.has_checksums or names else 0
+            n = len(store.datasets) if store.has_checksums or names else 0
     except StoreError as error:
         return Verified(path, "datasets", 1, (str(error),))
     return Verified(path, "datasets", n, tuple(f"{name} isn't what was written" for name in names))
