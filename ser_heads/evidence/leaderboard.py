@@ -13,6 +13,7 @@ from fins.runs import read_json
 from ser_heads.evidence.entries import Entry
 
 FEW_SPEAKERS = 2  # of whom an interval says nothing
+NAMED_SPEAKERS = 4  # at most: folds of one size are told apart by theirs
 HEAD = """# Leaderboard
 
 `python -m pipelines.results table` writes this page from [results/](results.md#runs-that-anyone-can-audit):
@@ -53,11 +54,10 @@ def ground_of(entry: Entry) -> str:
     """What is tested on, by which protocol: runs of one ground can be compared."""
     table = entry.predictions.table
     corpora = ", ".join(sorted(set(table["corpus"])))
+    speakers = sorted(set(table["speaker"]))
+    who = ", ".join(speakers) if len(speakers) <= NAMED_SPEAKERS else f"{len(speakers)} speakers"
     folds = f", {len(entry.runs)} folds" if len(entry.runs) > 1 else ""
-    return (
-        f"{corpora}: {len(table):,} utterances of {table['speaker'].nunique()} speakers, "
-        f"{len(entry.predictions.labels)} labels, protocol {entry.about['protocol']}{folds}"
-    )
+    return f"{corpora}: {len(table):,} utterances of {who}, {len(entry.predictions.labels)} labels, protocol {entry.about['protocol']}{folds}"
 
 
 def row_of(entry: Entry, scores: Mapping[str, Any]) -> tuple[str, ...]:

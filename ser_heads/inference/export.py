@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fins.audio import SAMPLE_RATE, WINDOW
-from fins.disk import naming, replacing
+from fins.disk import naming
 from fins.progress import SILENT, Watch
 from fins.tensors import WEIGHTS, load_tensors
 from ser_heads.inference.int8 import Session, compare_recalls, round_weights
@@ -178,22 +178,17 @@ def export(options: ExportOptions, watch: Watch = SILENT) -> str:
     path = SHIPPED.get(options.run, Path(options.run))
     _, header = load_tensors(path / WEIGHTS if path.is_dir() else path)
     card = header.get("card", {})
-    out, page, lines = options.file(), options.page, []
-    if page is None:
-        assert out is not None
-        file, difference = out, export_model(model, out, card, int8=options.int8)
-    else:
-        difference = write_page(model, page, options.runtime, card, int8=options.int8)
-        file = page / MODEL
-        lines.append(line_on(model, page, file, difference))
-        lines.append(f"look at it: python -m http.server --bind 127.0.0.1 --directory {page}")
-        if out is not None:  # translated once, for both
-            with replacing(out) as partial:
-                partial.write_bytes(file.read_bytes())
-    if out is not None:
-        lines.insert(0, line_on(model, out, file, difference))
+    files, lines = [], []
+    if (out := options.file()) is not None:
+        files.append(out)
+        lines.append(line_on(model, out, out, export_model(model, out, card, int8=options.int8)))
+    if options.page is not None:
+        files.append(options.page / MODEL)
+        difference = write_page(model, options.page, options.runtime, card, int8=options.int8)
+        lines.append(line_on(model, options.page, files[-1], difference))
+        lines.append(f"look at it: python -m http.server --bind 127.0.0.1 --directory {options.page}")
     if options.store:
-        scores = compare_recalls(model, file, Path(options.run), options.store, watch)
+        scores = compare_recalls(model, files[0], Path(options.run), options.store, watch)
         lines.append(
             f"on {scores['n']:,.0f} recordings: UAR {100 * scores['PyTorch']:.1f} % by PyTorch, "
             f"{100 * scores['ONNX']:.1f} % by the file; "
