@@ -142,6 +142,7 @@ def test_a_page_that_fails_leaves_nothing(
     with pytest.raises(ValueError, match="is missing"):
         write_page(model, tmp_path / "page", tmp_path / "nowhere.tgz")
     assert list(tmp_path.iterdir()) == []
+    assert ExportOptions("model", page=tmp_path).file() is None
     with pytest.raises(ValueError, match="--runtime is for a page"):
         ExportOptions("model", runtime=tmp_path)
 

@@ -102,7 +102,7 @@ def join_stores(path: Path, parts: Sequence[Path], attributes: Mapping[str, str]
     """Write one store from many, end to end, holding little of them in memory; what one lacks none has."""
     with _new_file(path, attributes or {}) as file:
         layout = _layout_of(parts)
-        targets = {name: empty_dataset(file, name, *layout[name]) for name in layout}
+        joined = {name: empty_dataset(file, name, *layout[name]) for name in layout}
         filled = dict.fromkeys(layout, 0)
         for part in parts:
             with Store(part) as store:
@@ -112,7 +112,7 @@ def join_stores(path: Path, parts: Sequence[Path], attributes: Mapping[str, str]
                     "utterances/first_sample": filled["signal"],
                     "utterances/first_window": filled["windows/start"],
                 }
-                for name, dataset in targets.items():
+                for name, dataset in joined.items():
                     source = store.datasets[name]
                     for start in range(0, len(source), COPY_ROWS):
                         rows = store.read(source, slice(start, start + COPY_ROWS))
@@ -120,7 +120,7 @@ def join_stores(path: Path, parts: Sequence[Path], attributes: Mapping[str, str]
                             rows += offset[name]
                         target = filled[name] + start
                         dataset[target : target + len(rows)] = rows
-                for name in targets:
+                for name in joined:
                     filled[name] += len(store.datasets[name])
 
 

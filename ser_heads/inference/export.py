@@ -184,7 +184,7 @@ def export(options: ExportOptions, watch: Watch = SILENT) -> str:
         lines.append(line_on(model, out, out, export_model(model, out, card, int8=options.int8)))
     if options.page is not None:
         files.append(options.page / MODEL)
-        difference = write_page(model, options.page, options.runtime, card, int8=options.int8)
+        difference = write_page(model, options.page, options.runtime, card, int8=options.int8, made=out)
         lines.append(line_on(model, options.page, files[-1], difference))
         lines.append(f"look at it: python -m http.server --bind 127.0.0.1 --directory {options.page}")
     if options.store:

@@ -13,7 +13,7 @@ from fins.audio import SAMPLE_RATE
 from fins.channels import SILENT
 from fins.leftovers import temporary_folder
 from ser_heads.inference import condition, overview
-from ser_heads.inference.export import export_model
+from ser_heads.inference.export import compare, export_model
 from ser_heads.inference.onnx_web import read_runtime
 from ser_heads.inference.stream import whole_frames
 from ser_heads.model import SerModel
@@ -29,11 +29,12 @@ def write_page(
     card: Mapping[str, Any] | None = None,
     *,
     int8: bool = False,
+    made: Path | None = None,
 ) -> float:
     """Write the page of a model, as a whole or not at all.
 
     folder : new or empty; runtime : see `onnx_web.read_runtime`; card : what else is known of the model;
-        int8 : see `export_model`
+        int8 : see `export_model`; made : its ONNX, where there is one already
     returns : the largest difference of a probability between PyTorch and the page's ONNX
     Raises ValueError in one sentence for a folder that holds anything, and as what it calls does.
     """
@@ -41,7 +42,10 @@ def write_page(
     with temporary_folder(f".{folder.name}-", folder.absolute().parent) as partial:
         page = partial / "page"
         page.mkdir()
-        difference = export_model(model, page / MODEL, card, int8=int8)
+        if made is None:
+            difference = export_model(model, page / MODEL, card, int8=int8)
+        else:
+            difference = compare(model, shutil.copy(made, page / MODEL))
         for name, content in read_runtime(runtime).items():
             (page / name).write_bytes(content)
         for name in OWN_FILES:
