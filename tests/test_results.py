@@ -19,6 +19,7 @@ from fins.runs import read_json, write_json
 from ser_heads.evidence import checking
 from ser_heads.evidence.checking import check_results, write_leaderboard
 from ser_heads.evidence.entries import FILES, add_entry, read_checked, read_entry
+from ser_heads.evidence.leaderboard import ground_of
 from ser_heads.evidence.pages import Quotes, compare_page, lines_of
 from ser_heads.experiments import configure
 from ser_heads.experiments.folds import CrossvalOptions, cross_validate
@@ -123,6 +124,11 @@ def test_a_stale_leaderboard_is_told(copied: Path) -> None:
     assert difference.startswith("docs/leaderboard.md isn't what results/ gives")
     write_leaderboard(copied)
     assert not check_results(copied).differences
+
+
+def test_runs_that_others_test_stand_apart() -> None:
+    entries = [read_entry(ROOT / "results" / f"fin-savee-fold{number}") for number in (1, 2)]
+    assert ["of savee/JE" in ground_of(entries[0]), "of savee/KL" in ground_of(entries[1])] == [True, True]
 
 
 def signed_again(folder: Path) -> None:

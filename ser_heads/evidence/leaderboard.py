@@ -57,7 +57,10 @@ def ground_of(entry: Entry) -> str:
     speakers = sorted(set(table["speaker"]))
     who = ", ".join(speakers) if len(speakers) <= NAMED_SPEAKERS else f"{len(speakers)} speakers"
     folds = f", {len(entry.runs)} folds" if len(entry.runs) > 1 else ""
-    return f"{corpora}: {len(table):,} utterances of {who}, {len(entry.predictions.labels)} labels, protocol {entry.about['protocol']}{folds}"
+    return (
+        f"{corpora}: {len(table):,} utterances of {who}, {len(entry.predictions.labels)} labels, "
+        f"protocol {entry.about['protocol']}{folds}"
+    )
 
 
 def row_of(entry: Entry, scores: Mapping[str, Any]) -> tuple[str, ...]:

@@ -45,7 +45,8 @@ def write_page(
         if made is None:
             difference = export_model(model, page / MODEL, card, int8=int8)
         else:
-            difference = compare(model, shutil.copy(made, page / MODEL))
+            shutil.copy(made, page / MODEL)
+            difference = compare(model, page / MODEL)
         for name, content in read_runtime(runtime).items():
             (page / name).write_bytes(content)
         for name in OWN_FILES:
