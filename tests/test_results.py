@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from fins.digests import digests_of
 from fins.runs import read_json, write_json
 from ser_heads.evidence import checking
 from ser_heads.evidence.checking import check_results, write_leaderboard
-from ser_heads.evidence.entries import FILES, add_entry, read_checked, read_entry
+from ser_heads.evidence.entries import FILES, Entry, add_entry, read_checked, read_entry
 from ser_heads.evidence.leaderboard import ground_of
 from ser_heads.evidence.pages import Quotes, compare_page, lines_of
 from ser_heads.experiments import configure
@@ -27,6 +28,44 @@ from ser_heads.experiments.run import train_classifier
 from ser_heads.models import SHIPPED
 
 KEPT = sorted(path.name for path in (ROOT / "results").iterdir())
+
+
+@pytest.fixture(autouse=True)
+def read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that is as results/ has it is read and scored once, for all of these tests."""
+
+    def read(folder: Path) -> tuple[Entry | None, list[str]]:
+        theirs = {path.name: path.read_bytes() for path in folder.iterdir()}
+        return known(folder.name) if theirs == contents(folder.name) else read_checked(folder)
+
+    def score(entry: Entry) -> dict[str, Any]:
+        is_known = contents(entry.name) and entry is known(entry.name)[0]
+        return known_scores(entry.name) if is_known else scores_of(entry)
+
+    monkeypatch.setattr(checking, "read_checked", read)
+    monkeypatch.setattr(checking, "read_entry", lambda folder: read(folder)[0])
+    monkeypatch.setattr(Entry, "scores", score)
+
+
+scores_of = Entry.scores
+
+
+@cache
+def contents(name: str) -> dict[str, bytes]:
+    """Of each file of results/name; nothing for another name."""
+    return {path.name: path.read_bytes() for path in (ROOT / "results" / name).glob("*")}
+
+
+@cache
+def known(name: str) -> tuple[Entry | None, list[str]]:
+    return read_checked(ROOT / "results" / name)
+
+
+@cache
+def known_scores(name: str) -> dict[str, Any]:
+    entry = known(name)[0]
+    assert entry is not None
+    return scores_of(entry)
 
 
 def test_every_number_of_the_pages_is_that_of_its_run() -> None:
@@ -58,7 +97,7 @@ def test_the_card_of_what_is_shipped_says_what_is_kept() -> None:
 @pytest.fixture(scope="module")
 def sources() -> dict[str, dict[str, Any]]:
     """The scores of each entry."""
-    return {name: read_entry(ROOT / "results" / name).scores() for name in KEPT}
+    return {name: known_scores(name) for name in KEPT}
 
 
 @pytest.fixture
