@@ -160,10 +160,7 @@ def classifier_config(model: str, **changes: Any) -> RunConfig:
         "fin_wavelet",
     ):  # the others have nothing to finetune, and the option no effect
         changes.pop("finetuned_epochs", None)
-    config = configure(model, **changes)
-    assert config.recipe is not None  # neither pieces nor warps were there when the file was made
-    augmentation = replace(config.recipe.augmentation, pieces=1, warp=1.0)
-    return replace(config, recipe=replace(config.recipe, augmentation=augmentation))
+    return configure(model, **changes)
 
 
 def fit_fin(store: Path, folder: Path, options: Mapping[str, Any]) -> list[dict[str, Any]]:

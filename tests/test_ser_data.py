@@ -26,10 +26,8 @@ from ser_heads.training.augmentation import (
     augment_outputs,
     change_contrast,
     draw_mixture,
-    exchange_pieces,
     mask_runs,
     stretch,
-    warp,
 )
 from ser_heads.training.cache import KEPT_FOLDERS, StoreCache, copied_signal
 from ser_heads.training.copies import PACE, SEMITONES, WHITE, change_apart
@@ -158,38 +156,6 @@ def test_stretch_is_linear_interpolation() -> None:
         for column in range(4):
             expected = np.interp(at, np.arange(n), frames[row, :n, column].numpy())
             np.testing.assert_allclose(stretched[row, :m, column].numpy(), expected, atol=5e-5)
-
-
-def test_pieces_change_places_and_none_is_lost() -> None:
-    lengths = torch.tensor([60] * 200 + [7, 15, 1] * 20)
-    frames = (torch.arange(60.0)[:, None] + torch.tensor([0.0, 100.0])).repeat(260, 1, 1)
-    exchanged = exchange_pieces(frames, lengths, 4, torch.Generator().manual_seed(0))
-    n_pieces = []
-    for row, length in enumerate(lengths.tolist()):
-        places = exchanged[row, :, 0]
-        assert torch.equal(exchanged[row, :, 1], places + 100)  # whole frames
-        assert torch.equal(places[:length].sort().values, frames[0, :length, 0])
-        assert torch.equal(places[length:], frames[0, length:, 0])
-        n_pieces.append(1 + int((places[:length].diff() != 1).sum()))
-    assert set(n_pieces[:200]) == {1, 2, 3, 4} and set(n_pieces[200:]) == {1}
-
-
-def test_bands_are_moved_as_numpy_interpolates() -> None:
-    spectra = (slice(1, 65), slice(70, 102))
-    frames = torch.randn(300, 3, 110, generator=torch.Generator().manual_seed(0))
-    frames[..., spectra[0]] = torch.linspace(0, 63, 64)
-    warped = warp(frames, spectra, 1.2, torch.Generator().manual_seed(1))
-    plain = [0, *range(65, 70), *range(102, 110)]
-    assert torch.equal(warped[..., plain], frames[..., plain])
-    factors = warped[:, 0, 21] / 20  # of the first spectrum's band 20, whose value tells its place
-    assert 1 / 1.2 <= factors.min() < 0.85 and 1.18 < factors.max() <= 1.2
-    assert abs(factors.log().mean()) < 0.02
-    for row in range(300):
-        for bands in spectra:
-            old, new = frames[row, 1, bands].numpy(), warped[row, 1, bands].numpy()
-            places = np.arange(len(old))
-            expected = np.interp(places * float(factors[row]), places, old)
-            np.testing.assert_allclose(new, expected, atol=2e-4)
 
 
 def test_noise_is_steady_coloured_and_at_its_level() -> None:

@@ -172,7 +172,6 @@ def refuse_without_effect(config: RunConfig, model: SerModel) -> None:
         "noise": "" if layout.powers else "powers",
         "contrast": "" if layout.levels else "levels",
         "masked_bands": "" if layout.spectra else "spectrum",
-        "warp": "" if layout.spectra else "spectrum",
         "seconds": "" if layout.n_frames is None else "length but one",
     }
     for name in new:

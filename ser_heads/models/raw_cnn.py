@@ -86,7 +86,5 @@ RAW_CNN = ModelEntry(
     RawCnnOptions,
     build,
     # shares of two recordings and runs of samples at zero; a stretch would shift pitch
-    recipe=Recipe(
-        augmentation=Augmentation(seconds=None, pieces=1, warp=1.0, stretch=1.0, noisy=0.0, contrast=1.0)
-    ),
+    recipe=Recipe(augmentation=Augmentation(seconds=None, stretch=1.0, noisy=0.0, contrast=1.0)),
 )

@@ -71,5 +71,5 @@ SPECTROGRAM_CNN = ModelEntry(
     SpectrogramCnnOptions,
     build,
     # pace, within the 50 columns, rows and columns at grey, and shares of two images
-    recipe=Recipe(augmentation=Augmentation(seconds=None, pieces=1, warp=1.0, noisy=0.0, contrast=1.0)),
+    recipe=Recipe(augmentation=Augmentation(seconds=None, noisy=0.0, contrast=1.0)),
 )

@@ -17,7 +17,6 @@ from ser_heads.layers.masked import mask_until
 from ser_heads.model import FrameLayout
 from ser_heads.training.recipe import Augmentation
 
-LEAST = 8  # frames of a piece, on average
 COLOUR = 20.0  # dB, by which the highest band of steady noise is above or below the middle one, at most
 
 
@@ -38,15 +37,11 @@ def augment_outputs(
 def augment_frames(
     frames: FrameBatch, targets: Tensor, layout: FrameLayout, options: Augmentation, generator: Generator
 ) -> tuple[FrameBatch, Tensor]:
-    """After the norm: order, bands, pace, contrast, masks, mixtures.
+    """After the norm: pace, contrast, masks, mixtures.
 
     targets : (batch, n_classes) shares of labels, mixed as the frames are
     """
     values, lengths = frames
-    if options.pieces > 1:
-        values = exchange_pieces(values, lengths, options.pieces, generator)
-    if options.warp > 1 and layout.spectra:
-        values = warp(values, layout.spectra, options.warp, generator)
     if options.stretch > 1:
         values, lengths = stretch(values, lengths, options.stretch, generator)
         values, lengths = fit_frames(values, lengths, layout)
@@ -76,39 +71,6 @@ def add_noise(powers: Tensor, mask: Tensor, options: Augmentation, draws: Tensor
     least, most = options.noise
     level = mean * 10 ** ((least + (most - least) * draws[1]) / 10) * (draws[2] < options.noisy)
     return powers + level * colour / colour.mean(dim=2, keepdim=True) * shown
-
-
-def exchange_pieces(values: Tensor, lengths: Tensor, most: int, generator: Generator) -> Tensor:
-    """(batch, time, column) and (batch,) → the same frames, each recording's pieces in another order.
-
-    most : pieces of a recording; none has fewer than LEAST frames on average
-    """
-    places = torch.arange(values.shape[1]).repeat(len(values), 1)
-    for row, length in enumerate(lengths.tolist()):
-        n_pieces = min(int(torch.randint(1, most + 1, (), generator=generator)), length // LEAST)
-        if n_pieces > 1:
-            cuts = (torch.randperm(length - 1, generator=generator)[: n_pieces - 1] + 1).sort().values
-            pieces = places[row, :length].tensor_split(cuts)
-            order = torch.randperm(n_pieces, generator=generator)
-            places[row, :length] = torch.cat([pieces[piece] for piece in order])
-    rows = torch.arange(len(values), device=values.device)[:, None]
-    return values[rows, places.to(values.device)]
-
-
-def warp(values: Tensor, spectra: Sequence[slice], factor: float, generator: Generator) -> Tensor:
-    """The bands of each spectrum, moved up or down by linear interpolation; the last one fills what is left
-    free at the top. In all spectra of a recording it is one factor."""
-    factors = factor ** (torch.rand(len(values), 1, generator=generator) * 2 - 1)
-    moved = values.clone()
-    for bands in spectra:
-        n_bands = bands.stop - bands.start
-        place = (factors * torch.arange(n_bands)).clamp_max(n_bands - 1).to(values.device)
-        before = place.long()[:, None].expand(-1, values.shape[1], -1)  # (batch, time, band)
-        after = (before + 1).clamp_max(n_bands - 1)
-        share = (place - place.long())[:, None].to(values.dtype)
-        spectrum = values[..., bands]
-        moved[..., bands] = torch.lerp(spectrum.gather(2, before), spectrum.gather(2, after), share)
-    return moved
 
 
 def stretch(values: Tensor, lengths: Tensor, factor: float, generator: Generator) -> tuple[Tensor, Tensor]:

@@ -20,12 +20,6 @@ class Augmentation:
 
     seconds: float | None = 3.0
     """A longer recording is cut to a stretch of this length, anywhere in it; None leaves it whole."""
-    pieces: int = 4
-    """A recording is cut into so many pieces at most, anywhere, and they change places: what is said tells
-    nothing then; 1 for none."""
-    warp: float = 1.15
-    """The bands of spectra are moved up or down by this factor, as by another length of the throat; 1 for
-    none."""
     stretch: float = 1.16
     """Longer or shorter by this factor: another pace, the same pitch; 1 for none."""
     noisy: float = 0.5
@@ -47,10 +41,8 @@ class Augmentation:
     def __post_init__(self) -> None:
         if self.seconds is not None and not 0 < self.seconds < math.inf:
             raise ValueError("--augmentation.seconds is a number above 0, or None")
-        if not all(1 <= factor < math.inf for factor in (self.stretch, self.warp, self.contrast)):
-            raise ValueError("--augmentation: stretch, warp and contrast are at least 1")
-        if self.pieces < 1:
-            raise ValueError("--augmentation.pieces is at least 1")
+        if not (1 <= self.stretch < math.inf and 1 <= self.contrast < math.inf):
+            raise ValueError("--augmentation: stretch and contrast are at least 1")
         if self.n_masks < 0 or self.masked_bands < 0:
             raise ValueError("--augmentation: masks and masked bands at least 0")
         if not (0 <= self.noisy <= 1 and -math.inf < self.noise[0] <= self.noise[1] < math.inf):
@@ -61,9 +53,7 @@ class Augmentation:
             raise ValueError("--augmentation.masked-time is 0 to 1, its mixup at least 0")
 
 
-NO_AUGMENTATION = Augmentation(
-    seconds=None, pieces=1, warp=1.0, stretch=1.0, noisy=0.0, contrast=1.0, n_masks=0, mixup=0.0
-)
+NO_AUGMENTATION = Augmentation(seconds=None, stretch=1.0, noisy=0.0, contrast=1.0, n_masks=0, mixup=0.0)
 """What most published systems are trained with."""
 
 
