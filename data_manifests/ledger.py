@@ -120,6 +120,11 @@ class Listing:
         """Who speaks, and emotions of one speaker: a folder that was taken for a speaker is seen."""
         counts = Counter(utterance.speaker for utterance in self.utterances)
         lines = [f"  speakers: {name_speakers(counts)}"]
+        if 0 < counts["unknown"] < len(self.utterances):
+            lines.append(
+                f"  {counts['unknown']} files are of unknown speakers, who count as one: scores on unseen "
+                "speakers can't be trusted"
+            )
         of: dict[str, Counter[str]] = {}
         for utterance in self.utterances:
             of.setdefault(utterance.emotion, Counter())[utterance.speaker] += 1
@@ -163,6 +168,18 @@ class Listing:
             else:
                 rows.append(row)
         utterances = [replace(one, path=copy_of.get(one.path, one.path)) for one in self.utterances]
+        return replace(self, utterances=tuple(utterances), ledger=tuple(rows))
+
+    def without(self, unreadable: Iterable[Sequence[str]]) -> Listing:
+        """The same but for files that couldn't be read, which are dropped; pairs of path and why."""
+        why = {path: reason for path, reason in unreadable}
+        rows = (
+            replace(row, emotion="", action="dropped", reason=f"can't be read: {why[row.path]}")
+            if row.path in why
+            else row
+            for row in self.ledger
+        )
+        utterances = (one for one in self.utterances if one.path not in why)
         return replace(self, utterances=tuple(utterances), ledger=tuple(rows))
 
     def _describe_labels(self, present: set[str]) -> list[str]:

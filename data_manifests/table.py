@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -139,6 +140,9 @@ def relative_path(text: str, folder: Path) -> str:
     """A path as the ledger has it, relative to the table's folder where it lies in it; empty for none."""
     if "\\" in text and not _is_file(folder / text):
         text = text.replace("\\", "/")  # as Windows writes it
+    composed, apart = (unicodedata.normalize(form, text) for form in ("NFC", "NFD"))  # ü, or u and two dots
+    written = (way for way in (text, composed, apart) if _is_file(folder / way.partition("#t=")[0]))
+    text = next(written, text)
     if os.path.isabs(text):
         for root, inside in ((folder.absolute(), text), (folder.resolve(), os.path.realpath(text))):
             relative = os.path.relpath(inside, root)

@@ -141,7 +141,9 @@ def read_blocks(path: str | os.PathLike[str], seconds: float = 10.0) -> Iterator
 def check_contents(path: Path) -> Contents:
     """What a file holds, counted without decoding it; AudioError if it is missing, empty, or not whole."""
     if not path.is_file():
-        if path.exists() and not path.is_dir():
+        if path.is_dir():
+            raise AudioError(f"{path} is a folder: name a file in it")
+        if path.exists():
             raise AudioError(f"{path} is no plain file: a recording is one, so copy it into one")
         raise AudioError(f"{path} is missing: check the path")
     if path.stat().st_size == 0:

@@ -72,8 +72,10 @@ class SerModel(nn.Module):
         super().__init__()
         if len(labels) < 2 or len(set(labels)) < len(labels):
             raise ValueError(
-                f"a classifier has two labels or more, each once, got {', '.join(labels) or 'none'}"
+                f"a classifier has two labels or more, each once, got {', '.join(map(str, labels)) or 'none'}"
             )
+        if wrong := [label for label in labels if not (isinstance(label, str) and label.strip())]:
+            raise ValueError(f"labels are words, got {wrong[0]!r}")
         self.name, self.options, self.labels, self.layout = name, options, tuple(labels), layout
         self.trim, self.frontend, self.norm, self.head = trim, frontend, norm, head
         self.register_buffer("temperature", torch.ones(()))

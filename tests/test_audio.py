@@ -127,7 +127,7 @@ def test_other_bad_files_are_refused_in_one_sentence(tmp_path: Path) -> None:
         (empty, "is empty"),
         (text, "no audio"),
         (header, "no samples"),
-        (tmp_path, "is missing"),
+        (tmp_path, "is a folder: name a file in it"),
     ):
         with pytest.raises(AudioError, match=reason) as caught:
             read_audio(path)

@@ -243,6 +243,19 @@ def test_a_manifest_alone(tmp_path: Path) -> None:
         audits.main(AuditConfig())
 
 
+def test_a_split_of_unknown_speakers_is_not_said_to_be_clean(tmp_path: Path) -> None:
+    parts = ("train", "train", "train", "validation", "test")
+    lines = [
+        f"u{n},{f's{n % 5}' if n % 3 else ''},{'calm' if n % 2 else 'sad'},{parts[n % 5]}" for n in range(30)
+    ]
+    path = tmp_path / "m.csv"
+    path.write_text("\n".join(["utterance,speaker,emotion,part", *lines]))
+    result, page = auditing.audit_split(AuditConfig(manifest=path))
+    assert result["leaks"] == [] and not result["speakers_known"]
+    assert "Nothing is known to leak, but not all speakers are known. " in page
+    assert "10 recordings are of unknown speakers" in page
+
+
 def test_copies_of_namesakes_are_told_apart_by_their_checksums() -> None:
     rows = clean_rows()
     rows["sha256"] = np.array([sha.rstrip("+") for sha in rows["sha256"]], object)

@@ -305,7 +305,7 @@ class Wrong:
         Wrong("fin", "needs at least one FIN", {"fins": ()}),
         Wrong("fin", "two FINs imitate mfcc", {"fins": ("mfcc", "mfcc_pruned")}),
         Wrong("fin", "two FINs imitate mel", {"fins": ("mel", "mel"), "pretraining": "closed_form"}),
-        Wrong("fin", "missing", {"fins": ("nowhere",)}),
+        Wrong("fin", "there is no FIN nowhere", {"fins": ("nowhere",)}),
         Wrong("fin", "bins can be shuffled", {"fins": ("rms",), "pretraining": "permuted"}),
         Wrong("fin", "no feature 'nothing'", {"fins": ("nothing",), "pretraining": "closed_form"}),
         Wrong("fin", "--pretraining is one of imitation", {"pretraining": "all"}),
@@ -323,6 +323,8 @@ class Wrong:
         Wrong("fin", "two labels or more", labels=["one"]),
         Wrong("fin", "two labels or more", labels=["one", "one"]),
         Wrong("fin", "a list of words", labels="angry"),
+        Wrong("fin", "labels are words, got 1", labels=[1, 0]),
+        Wrong("fin", "labels are words, got ' '", labels=["sad", " "]),
     ],
     ids=lambda wrong: f"{wrong.model}: {wrong.message}",
 )

@@ -57,7 +57,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         ("pipelines.synthesise", ("--out", "a", "--n-speakers", "0"), "n_speakers"),
         ("pipelines.train", ("--model", "fin"), "--store"),
         ("pipelines.train", ("--store", "nowhere.h5"), "is missing"),
-        ("pipelines.evaluate", ("nowhere",), "is missing"),
+        ("pipelines.evaluate", ("fin",), "is no folder"),
         ("pipelines.score", ("nowhere.csv",), "nowhere.csv: No such file"),
         ("pipelines.score", (__file__,), "is damaged: a quote in line"),
         ("pipelines.crossval", ("--model", "fin"), "--store"),

@@ -149,7 +149,7 @@ def test_the_transformer_is_one_of_scikit_learns() -> None:
 @pytest.mark.parametrize(
     ("options", "recording", "reason"),
     [
-        ({"features": ("loudness",)}, make_signal(0), "are missing"),
+        ({"features": ("loudness",)}, make_signal(0), "there is no FIN loudness: the names are chroma, "),
         ({"features": "rms"}, make_signal(0), "features is a list"),
         ({"statistics": ()}, make_signal(0), "statistics is a list"),
         ({"statistics": ("kurtosis",)}, make_signal(0), "no statistic 'kurtosis': give mean, std"),

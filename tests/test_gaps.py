@@ -11,7 +11,7 @@ from test_divisions import make_rows
 
 from data_manifests.ledger import name_speakers
 from fins.data.audit import count_speakers
-from fins.data.gaps import find_gaps
+from fins.data.gaps import find_gaps, find_strangers
 from fins.data.protocols import Division, divide
 from fins.data.splits import read_split, rows_not_trained_on, write_split
 from fins.tables import read_table
@@ -55,6 +55,18 @@ def test_emotions_that_all_parts_have_are_no_gap_and_those_left_out_on_purpose_n
     for seed in range(3):
         division = Division(emotions=WORDS)
         assert find_gaps(rows, divide(rows, division, seed), division.emotions) == []
+
+
+def test_unknown_speakers_are_named_where_they_may_be_those_of_another_part() -> None:
+    rows = make_rows([("own", name) for name in ("unknown", "s1", "s2", "s3", "s4", "s5")], WORDS)
+    others = make_rows([("other", "unknown")], WORDS)
+    parts = divide(pd.concat([rows, others], ignore_index=True), Division())
+    both = pd.concat([rows, others], ignore_index=True)
+    (sentence,) = find_strangers(both, parts)  # all of the other corpus is in one part
+    n_unknown = int((rows["person"] == "own/unknown").sum())
+    assert sentence.startswith(f"{n_unknown} recordings of own are of unknown speakers, who count as one and")
+    named = both[both["person"] != "own/unknown"].reset_index(drop=True)
+    assert find_strangers(named, divide(named, Division())) == []
 
 
 def test_a_part_that_lacks_a_common_emotion_is_named() -> None:

@@ -153,6 +153,16 @@ def test_what_cant_be_answered_is_refused_in_one_sentence(
     assert "\n" not in str(caught.value)
 
 
+def test_an_open_file_is_no_recording_and_of_none_there_is_no_vector(model: SerModel) -> None:
+    with (
+        open(os.devnull, "rb", buffering=0) as opened,
+        pytest.raises(ValueError, match="path of a file or an array"),
+    ):
+        model.predict(opened)
+    with pytest.raises(ValueError, match="nothing to embed"):
+        model.embed([])
+
+
 def test_answers_are_restricted_only_if_asked_and_say_so(model: SerModel) -> None:
     signal = make_signal(4)
     every = shares_of(model, signal)

@@ -152,7 +152,7 @@ def test_pooled_convolution_equals_pytorchs_layers(
 
 
 def test_broken_weights_are_refused_in_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="are missing"):
+    with pytest.raises(ValueError, match="there is no FIN"):
         load_fin(tmp_path)
     weights = tmp_path / WEIGHTS
     fin = build_fin(FinConfig("rms", "paper"))

@@ -311,6 +311,18 @@ def test_an_unreadable_recording_is_tried_again_when_others_are_added(tmp_path: 
     assert len(rows_by_id(out)) == 6
 
 
+@pytest.mark.parametrize(("written", "on_disk"), [("e\u0308", "\u00eb"), ("\u00eb", "e\u0308")])
+def test_paths_of_a_table_are_found_however_their_letters_are_composed(
+    tmp_path: Path, written: str, on_disk: str
+) -> None:
+    record(tmp_path, [f"zo{on_disk}/sad.wav", "anna/sad.wav"])
+    table = tmp_path / "table.csv"
+    table.write_text(f"path,emotion\nzo{written}/sad.wav,sad\nanna/sad.wav,sad\n", encoding="utf-8")
+    listing = read_corpus("csv", table)
+    assert [utterance.path for utterance in listing.utterances] == ["anna/sad.wav", f"zo{on_disk}/sad.wav"]
+    assert not listing.missing
+
+
 # ---- what prepare says -------------------------------------------------------------------------------------
 
 
@@ -320,6 +332,13 @@ def test_speakers_and_emotions_of_one_speaker_are_said(tmp_path: Path) -> None:
     assert "  speakers: s0 3, s1 2, s2 2, session1 1" in lines
     (lone,) = (line for line in lines if "one speaker alone" in line)
     assert lone.startswith("  sad has one speaker alone, s0 (1 files)") and "--emotions" in lone
+
+
+def test_files_of_unknown_speakers_are_said(tmp_path: Path) -> None:
+    record(tmp_path, ["a.wav", "b.wav", "c.wav"])
+    (tmp_path / "table.csv").write_text("path,emotion,speaker\na.wav,sad,s\nb.wav,sad,\nc.wav,sad,\n")
+    summary = read_corpus("csv", tmp_path / "table.csv").summary()
+    assert any("2 files are of unknown speakers, who count as one" in line for line in summary)
 
 
 def test_words_that_are_no_labels_have_the_last_word(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -116,12 +117,30 @@ def test_a_file_of_answers_is_completed_and_nothing_is_answered_twice(
     monkeypatch.setattr(module, "read_channels", lambda path: read.append(path.name) or real(path))
     answers, report = answer_files(run, folder, out=out)
     assert read == ["10.ogg", "z.flac"]
-    assert "1 of 3 files were answered before" in report
+    assert "1 of 3 files were answered before, and are as they were" in report
     assert out.read_text() == answers.text
     assert_same(answers.records, whole)
     again, _ = answer_files(run, folder / "b.wav", out=out)  # what was answered before stays
     assert len(again.records) == 3 and len(read) == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == [out.name, "speech"]
+
+
+def test_a_file_that_changed_since_is_answered_again(run: Path, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "answers.csv"
+    before = answer_files(run, folder, out=out)[0].records
+    soundfile.write(folder / "b.wav", np.zeros(30_000, np.float32), 16_000)
+    os.utime(folder / "b.wav", ns=(out.stat().st_mtime_ns + 1,) * 2)
+    answers, report = answer_files(run, folder, out=out)
+    assert "2 of 3 files were answered before, and are as they were" in report
+    for old, new in zip(before, answers.records, strict=True):
+        assert old["file"] == new["file"]
+        assert ("silence" in new["note"]) == (old != new) == old["file"].endswith("b.wav")
+
+
+def test_a_path_that_is_missing_is_a_counted_line_beside_others(run: Path, folder: Path) -> None:
+    answers, report = answer_files(run, folder / "b.wav", Path("nowhere.wav"))
+    assert [Path(record["file"]).name for record in answers.records] == ["b.wav"]
+    assert report == ["nowhere.wav is missing: check the path", "1 of 2 files couldn't be used"]
 
 
 real = module.read_channels
@@ -147,7 +166,7 @@ def test_stopped_work_goes_on(
     journal.write_text(journal.read_text() + '{"file": "half')  # killed as it wrote
     monkeypatch.setattr(module, "read_channels", real)
     answers, report = answer_files(run, folder, out=out)
-    assert "2 of 3 files were answered before" in report
+    assert "2 of 3 files were answered before, and are as they were" in report
     assert out.read_text() == answers.text and not journal.exists()
     assert_same(answers.records, whole)
 

@@ -208,6 +208,14 @@ def test_answers_of_predict_are_joined_with_their_truth(tmp_path: Path) -> None:
     assert answers.table["speaker"].tolist() == ["a", "b"]
 
 
+def test_names_are_joined_however_their_letters_are_composed(tmp_path: Path) -> None:
+    rows = answers_of(2)
+    predicted = {"file": ["zoe\u0308/a.wav", "zo\u00eb/b.wav"], "label": rows["answer"]}
+    truth = {"file": ["zo\u00eb/a.wav", "zoe\u0308/b.wav"], "emotion": rows["emotion"]}
+    answers = read_answers(write(tmp_path / "a.csv", predicted), write(tmp_path / "t.csv", truth))
+    assert len(answers.table) == 2 and not answers.n_left_out
+
+
 def test_rows_that_cannot_be_used_are_counted(tmp_path: Path) -> None:
     text = "emotion,answer,speaker\na,a,1\n,a,1\na,,1\nb,a,2\nb,b\n\na,b,\n"
     (tmp_path / "a.csv").write_text(text)

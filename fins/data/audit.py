@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from data_manifests.labels import order_labels
 from data_manifests.ledger import LISTED_GROUPS, most_first, name_speakers
 from fins.data.copies import keys_of, origins_of
-from fins.data.gaps import find_gaps
+from fins.data.gaps import find_gaps, find_strangers
 from fins.data.protocols import Division, divide, get_protocol
 from fins.data.same_sound import find_alike, fingerprints
 from fins.data.splits import PARTS, SPLIT, SPLIT_COLUMNS, UNUSED, part_of_each, places_of, read_split
@@ -91,8 +91,10 @@ def audit_split(config: AuditConfig, watch: Watch = SILENT) -> tuple[dict[str, A
     findings = audit(rows, alike, never_shares)
     result = certificate(rows, findings, alike is not None, never_shares)
     parts = places_of(rows["part"].to_numpy())
-    gaps = find_gaps(rows.assign(person=rows["speaker"]), parts)
-    result |= {"gaps": gaps, "speakers": count_speakers(rows), "repeats": list(repeats)}
+    named = rows.assign(person=rows["speaker"])
+    strangers = find_strangers(named, parts)
+    result |= {"gaps": [*find_gaps(named, parts), *strangers], "speakers": count_speakers(rows)}
+    result |= {"repeats": list(repeats), "speakers_known": not strangers}
     page = describe_audit(result, title)
     if config.out is not None:
         with locked(config.out):
@@ -231,7 +233,8 @@ def certificate(
 def verdict(result: Mapping[str, Any]) -> str:
     """A certificate in a sentence."""
     if not result["leaks"]:
-        return "Nothing leaks."
+        known = result.get("speakers_known", True)
+        return "Nothing leaks." if known else "Nothing is known to leak, but not all speakers are known."
     words = words_of(result.get("never_shares", ()))
     return f"It leaks: {'; '.join(words[kind] for kind in result['leaks'])}."
 

@@ -84,7 +84,7 @@ def import_corpus(options: PrepareOptions, watch: Watch = SILENT) -> list[str]:
     unexplained = len(listing.utterances) - n_stored - len(total.unreadable)
     if unexplained:
         raise ValueError(f"{unexplained} files came neither into the store nor into the report")
-    listing = listing.with_copies(total.replaced)
+    listing = listing.with_copies(total.replaced).without(total.unreadable)
     write_ledger(options.out.with_suffix(".ledger.csv"), listing)
     write_json(options.out.with_suffix(".report.json"), report_of(options, listing, total))
     return [*describe_counts(total), *listing.left_out()]

@@ -1,4 +1,4 @@
-"""Emotions that a part of a split lacks, each named with what to do about it."""
+"""What a split lacks, emotions of a part or names of speakers, and what to do about it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from data_manifests.labels import order_labels
 from data_manifests.ledger import shorten
+from fins.data.repeats import UNKNOWN
 
 MOST_SPEAKERS = 5  # that are named
 
@@ -34,6 +35,26 @@ def find_gaps(
             members = originals[originals["emotion"] == emotion]
             others = [other for other in every if other != emotion]
             sentences.append(f"{describe_gap(emotion, members, lacking)}: {advise(members, others)}")
+    return sentences
+
+
+def find_strangers(rows: pd.DataFrame, parts: Mapping[str, NDArray[np.int64]]) -> list[str]:
+    """A sentence for each corpus of which recordings of unknown speakers stand in one part and others in
+    another: who tests may have trained.
+
+    rows : corpus, person and augmented_from of each; no name is an unknown speaker, too
+    """
+    used = pd.concat([rows.iloc[places].assign(part=part) for part, places in parts.items()])
+    originals = used[used["augmented_from"] == ""]
+    sentences = []
+    for corpus, members in originals.groupby("corpus", sort=False):
+        unknown = members["person"].map(lambda person: person.rpartition("/")[2] in ("", UNKNOWN))
+        if unknown.any() and members["part"].nunique() > 1:
+            of = f" of {corpus}" if corpus else ""
+            sentences.append(
+                f"{int(unknown.sum()):,} recordings{of} are of unknown speakers, who count as one and may be "
+                "anybody: scores on unseen speakers can't be trusted; name the speakers, or leave these out"
+            )
     return sentences
 
 

@@ -89,7 +89,7 @@ def _split_table(path: Path, columns: Sequence[str] = SPLIT_COLUMNS) -> pd.DataF
     try:
         split = read_table(path)
     except FileNotFoundError as error:
-        raise ValueError(f"{path} is missing: is {path.parent} the folder of a finished run?") from error
+        raise ValueError(f"{path} is missing: check the path; a finished run has one") from error
     except TableError as error:
         raise ValueError(f"{error}: make the split again") from error
     if not set(columns) <= set(split.columns) <= set(SPLIT_COLUMNS) or split.empty:

@@ -76,6 +76,11 @@ def load_fin(name: str | os.PathLike[str]) -> Fin:
     """
     path = SHIPPED.get(str(name), Path(name))
     path = path / WEIGHTS if path.is_dir() else path
+    if not path.exists():
+        names = ", ".join(sorted(SHIPPED))
+        raise ValueError(
+            f"there is no FIN {name}: the names are {names}; or give a run's folder, or its weights"
+        )
     tensors, header = load_tensors(path)
     try:
         fin = build_fin(FinConfig(header["feature"], header["topology"], header["n_outputs"]))

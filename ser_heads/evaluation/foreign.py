@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -193,10 +194,10 @@ def join_truth(cells: pd.DataFrame, path: Path, truth: Path) -> pd.DataFrame:
         raise ValueError(
             f"{path} and {truth} can't be joined: both need a column file, and {truth} a column emotion"
         )
-    place_of = {name.strip(): place for place, name in enumerate(others[columns["utterance"]])}
+    place_of = {composed(name): place for place, name in enumerate(others[columns["utterance"]])}
     if len(place_of) < len(others):
         raise ValueError(f"{truth} names an utterance twice: each has one truth")
-    places = [place_in(place_of, name.strip()) for name in cells[key]]
+    places = [place_in(place_of, composed(name)) for name in cells[key]]
     if all(place is None for place in places):
         raise ValueError(
             f"{path} and {truth} share no utterance: {cells[key].iloc[0]!r} isn't there"
@@ -210,6 +211,11 @@ def join_truth(cells: pd.DataFrame, path: Path, truth: Path) -> pd.DataFrame:
         values = others[columns[kind]].tolist()
         joined[kind] = ["" if place is None else values[place] for place in places]
     return joined
+
+
+def composed(name: str) -> str:
+    """A name as it is compared: some systems write ü as one letter, others as two."""
+    return unicodedata.normalize("NFC", name.strip())
 
 
 def place_in(place_of: Mapping[str, int], name: str) -> int | None:

@@ -109,6 +109,8 @@ def runs_among(folders: Sequence[Path]) -> tuple[list[Path], list[str]]:
     if not folders:
         raise ValueError("there is nothing to evaluate: give the folder of a run of pipelines.train")
     if len(folders) == 1:
+        if not folders[0].is_dir():
+            raise ValueError(f"{folders[0]} is no folder: give that of a run of pipelines.train")
         read_result(folders[0])
         return list(folders), []
     runs, reasons = [], []

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from data_manifests.labels import order_labels
 from fins.data.audit import audit, certificate, rows_of, verdict
-from fins.data.gaps import find_gaps
+from fins.data.gaps import find_gaps, find_strangers
 from fins.data.protocols import divide
 from fins.data.splits import Parts, evenly
 from fins.data.table import UtteranceTable
@@ -50,8 +50,9 @@ class Assembly:
 
     @property
     def gaps(self) -> list[str]:
-        """A sentence for each emotion that a part lacks, with what to do."""
-        return find_gaps(self.table.rows, self.parts, self.config.division.emotions)
+        """A sentence for each emotion that a part lacks, and on unknown speakers, with what to do."""
+        rows, parts = self.table.rows, self.parts
+        return [*find_gaps(rows, parts, self.config.division.emotions), *find_strangers(rows, parts)]
 
     @property
     def title(self) -> str:

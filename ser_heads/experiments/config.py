@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from fins.command import run_checked
+from fins.command import program, run_checked
 from fins.data.protocols import Division
 from ser_heads.model import ModelEntry, SerModel
 from ser_heads.models import MODELS, get_entry
@@ -203,7 +203,7 @@ def read_command_line(
         parts.insert(2, ("own", Annotated[own, flat], field(default_factory=own)))
     composed = make_dataclass("Options", parts, frozen=True)
     answer: tuple[Any, list[str]] = tyro.cli(
-        composed, args=given, description=about, return_unknown_args=True
+        composed, prog=program(), args=given, description=about, return_unknown_args=True
     )
     parsed, unknown = answer
     if unknown:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,9 +60,9 @@ class PredictOptions:
     timeline: bool = False
     """Answer every --hop seconds about --window seconds, in flat memory; else once a recording."""
     window: float = 3.0
-    """Seconds that an answer of a timeline is about."""
+    """Seconds that an answer of a timeline is about, to the nearest frame of 23.2 ms, at least 93 ms."""
     hop: float = 1.0
-    """Seconds from one answer of a timeline to the next."""
+    """Seconds from one answer of a timeline to the next, to the nearest frame of 23.2 ms."""
     labels: tuple[str, ...] = ()
     """Those that may be answered, by default all of the model's."""
     shares: tuple[str, ...] = ()
@@ -137,7 +137,9 @@ def predict_files(options: PredictOptions, watch: Watch = SILENT) -> tuple[FileA
     answers = FileAnswers([], notes=notes)
     todo = [file for file in files if file == STDIN or file not in known]
     if len(todo) < len(files):
-        notes.append(f"{len(files) - len(todo)} of {len(files)} files were answered before")
+        notes.append(
+            f"{len(files) - len(todo)} of {len(files)} files were answered before, and are as they were"
+        )
     with watch.bar(len(todo), "files") as bar:
         for start in range(0, len(todo), 1 if options.timeline else BATCH):
             block = todo[start : start + (1 if options.timeline else BATCH)]
@@ -183,16 +185,17 @@ def least_confidence(model: SerModel, options: PredictOptions) -> float:
 def find_files(paths: Sequence[str]) -> tuple[list[str], list[str]]:
     """Files in the order of the paths, those of a folder by name, each once; and what a person has to know.
 
-    Raises ValueError for a path that is missing, and for a folder without audio.
+    A path that is missing is among them, and can't be read. Raises ValueError if all are missing, and for a
+    folder without audio.
     """
     files: dict[str, None] = {}
     n_others, notes = 0, []
+    if not any(path == STDIN or Path(path).exists() for path in paths):
+        raise ValueError(f"{paths[0]} is missing: check the path")
     for path in paths:
-        if path == STDIN or Path(path).is_file():
+        if path == STDIN or not Path(path).is_dir():
             files[path] = None
             continue
-        if not Path(path).is_dir():
-            raise ValueError(f"{path} is missing: check the path")
         below = sorted(
             file for file in Path(path).rglob("*") if file.is_file() and not _is_hidden(file, path)
         )
@@ -235,17 +238,21 @@ def signature(model: SerModel, options: PredictOptions) -> str:
 def _known(
     options: PredictOptions, form: Format, labels: Sequence[str], journal: AnswerJournal, made_by: str
 ) -> dict[str, list[Record]]:
-    """File → its records, of earlier work on the same answers; ValueError for those of another classifier."""
+    """File → its records, of earlier work on the same answers, unless the file is newer than these.
+
+    Raises ValueError for answers of another classifier.
+    """
     out = options.out
     if out is None:
         return {}
     if out.is_dir() or not out.absolute().parent.is_dir():
         raise ValueError(f"--out {out} is no file in a folder that is there")
+    written = [path.stat().st_mtime_ns if path and path.is_file() else 0 for path in (out, journal.path)]
     records = read_records(out, form, labels) if out.is_file() else []
     known: dict[str, list[Record]] = {}
     for record in records:
         known.setdefault(record["file"], []).append(record)
-    known |= journal.read()
+    known = _no_newer(known, written[0]) | _no_newer(journal.read(), written[1])
     for record in (record for rows in known.values() for record in rows):
         if record["made_by"] != made_by:
             raise ValueError(
@@ -255,6 +262,15 @@ def _known(
         if list(record["probabilities"]) != list(labels):
             raise ValueError(f"{out} has answers with other labels: choose another --out")
     return known
+
+
+def _no_newer(known: Mapping[str, list[Record]], written: int) -> dict[str, list[Record]]:
+    """Without files that changed after their answers were written, in nanoseconds."""
+    return {
+        file: records
+        for file, records in known.items()
+        if not Path(file).exists() or Path(file).stat().st_mtime_ns <= written
+    }
 
 
 def _answer_block(

@@ -155,6 +155,8 @@ def embed(model: SerModel, source: Any, sampling_rate: float | None = None) -> N
     if pooled is None:
         raise ValueError(f"{model.name} has no vector before its logits that stands for a recording")
     several = isinstance(source, list | tuple)
+    if several and not source:
+        raise ValueError("there is nothing to embed: give a recording, or a list of them")
     signals = [read_sound(item, sampling_rate) for item in (source if several else [source])]
     vectors: dict[int, NDArray[np.float32]] = {}
     with evaluating(model):

@@ -76,7 +76,7 @@ def _read_array(source: Any, sampling_rate: float | None) -> tuple[Signal, Fault
 
 def as_array(source: Any, what: str) -> NDArray[Any]:
     """Of NumPy's, torch's, or whatever else says that it is an array; ValueError for what doesn't."""
-    if hasattr(source, "detach"):  # a tensor, which may know of gradients
+    if hasattr(source, "cpu"):  # a tensor, which may know of gradients
         source = source.detach().cpu()
     if not hasattr(source, "__array__"):
         raise ValueError(f"{what}, got {type(source).__name__}")
