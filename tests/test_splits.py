@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,8 +14,9 @@ from data_manifests.labels import EMOTIONS
 from fins.data import folds as folding
 from fins.data import protocols
 from fins.data.copies import parts_with_copies
-from fins.data.protocols import PARTS, Division, _part_sequence, assign_parts
+from fins.data.protocols import PARTS, Division, _part_sequence, assign_parts, divide
 from fins.data.protocols import test_on_speakers as on_speakers
+from fins.data.splits import read_split
 
 
 def table(n_speakers: int = 8, n_each: int = 5, copies: bool = False) -> dict[str, np.ndarray]:
@@ -296,3 +298,46 @@ def test_copies_of_namesakes_with_checksums_of_their_own_train_if_all_of_these_d
         assert len(its) == 2 and (parts[row] == "train") == (set(its) == {"train"})
     with pytest.raises(ValueError, match="which of several recordings of one name"):
         fold_utterances(utterances, 4, False, 0)
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("0-angry-0,training set", "is in 'training set', which is no part"),
+        ("0-angry-1,test", "is there twice"),
+    ],
+)
+def test_a_split_with_a_part_that_is_none_or_a_recording_twice_is_refused(
+    tmp_path: Path, line: str, fault: str
+) -> None:
+    path = tmp_path / "split.csv"
+    path.write_text(f"utterance,part\n0-angry-1,train\n0-angry-2,dev\n{line}\n")
+    with pytest.raises(ValueError, match=fault):
+        read_split(path, frame(table()))
+
+
+def test_a_test_part_of_nothing_but_what_was_never_learned_is_refused(tmp_path: Path) -> None:
+    rows = frame(table())
+    parts = np.where(rows["emotion"] == "sad", "test", np.where(rows["speaker"] == "s0", "dev", "train"))
+    path = tmp_path / "split.csv"
+    rows.assign(utterance=rows["id"], part=parts)[["utterance", "part"]].to_csv(path, index=False)
+    with pytest.raises(ValueError, match="none is left for test"):
+        divide(rows, Division(split=path))
+
+
+def test_copies_of_namesakes_in_different_folds_are_refused() -> None:
+    utterances = table()
+    utterances["id"][1] = utterances["id"][0]  # two recordings of one name
+    copy = {**{name: column[0] for name, column in utterances.items()}, "sha256": "of neither"}
+    copy |= {"id": "copy", "augmented_from": utterances["id"][0]}
+    with_copy = {name: np.append(column, copy[name]) for name, column in utterances.items()}
+    refused = set()
+    for seed in range(8):
+        first, second = fold_utterances(utterances, 2, by_speaker=False, seed=seed)[:2]
+        refused.add(first != second)
+        if first == second:
+            assert fold_utterances(with_copy, 2, by_speaker=False, seed=seed)[-1] == first
+        else:
+            with pytest.raises(ValueError, match="copies can't be told to which of several recordings"):
+                fold_utterances(with_copy, 2, by_speaker=False, seed=seed)
+    assert refused == {True, False}
