@@ -88,7 +88,7 @@ def test_shipped_fins_hold_on_real_speech(name: str, real_store: Path) -> None:
 
 
 def test_what_is_loaded_is_refused_if_it_is_nothing() -> None:
-    with pytest.raises(ValueError, match="are missing"):
+    with pytest.raises(ValueError, match="there is no FIN loudness"):
         fins.load("loudness")
 
 
@@ -409,6 +409,10 @@ def broken(windows):
 def nan(windows):
     return np.log(windows[:, 0] * 0)
 
+def in_place(windows):
+    windows -= windows.mean(axis=1, keepdims=True)
+    return windows[:, 0]
+
 def log_energy(windows):
     return np.log(np.square(windows).mean(axis=1))
 
@@ -443,6 +447,13 @@ def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_a_function_that_is_no_feature_is_refused(own_module: str, name: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         get_feature(name)
+
+
+def test_a_function_that_works_in_place_leaves_the_windows_alone(own_module: str) -> None:
+    windows = np.random.default_rng(0).normal(0.1, 0.1, (3, 2048)).astype(np.float32)
+    before = windows.copy()
+    compute_feature(get_feature(f"{own_module}:in_place"), windows)
+    np.testing.assert_array_equal(windows, before)
 
 
 def test_a_features_own_closed_form_is_imitated(

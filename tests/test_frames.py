@@ -59,6 +59,13 @@ def test_gradients_reach_the_fin_and_the_waveform() -> None:
     assert waveform.grad is not None and waveform.grad[0].any() and not waveform.grad[1, 3_000:].any()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_fin_of_another_type_is_refused_in_one_sentence(dtype: torch.dtype) -> None:
+    frames = fins.Frames("zcr").to(dtype)
+    with pytest.raises(ValueError, match=f"compute in float32, and this one holds {dtype}"):
+        frames(torch.zeros(1, 4_096, dtype=dtype))
+
+
 def test_frames_stay_in_float32_under_autocast() -> None:
     frames, waveform = fins.Frames("mfcc").requires_grad_(False), padded([make_signal(5)])
     with torch.autocast("cpu", torch.bfloat16):

@@ -279,6 +279,8 @@ def test_folds_are_put_together(small_store: Path, tmp_path: Path, run: Path) ->
     assert result["mean_uar_of_runs"] == pytest.approx(
         np.mean([result_of_fold["uar"] for result_of_fold in each])
     )
+    with pytest.raises(ValueError, match=r"both holds the evaluation of .*, other: choose another --out"):
+        evaluate(EvaluateOptions((tmp_path / "other",), out=tmp_path / "both"))
 
 
 def test_stored_closed_forms_feed_the_published_head(small_store: Path, tmp_path: Path) -> None:

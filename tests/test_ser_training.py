@@ -126,6 +126,13 @@ def test_frozen_fins_stand_still_and_then_move(monkeypatch: pytest.MonkeyPatch) 
     assert trainer.logits(TEST, frozen=True).shape == (16, 8)
 
 
+@pytest.mark.parametrize("name", ["weight_decay", "penalty", "class_weights"])
+@pytest.mark.parametrize("value", [-0.2, math.inf, math.nan])
+def test_weights_of_a_recipe_are_not_negative(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match="--class-weights, --penalty and --weight-decay are at least 0"):
+        replace(QUICK, **{name: value})
+
+
 @pytest.mark.parametrize("finetuning_rate", [1e-5, 1e-2])
 def test_wavelets_learn_late_slowly_and_without_decay(finetuning_rate: float) -> None:
     recipe = replace(QUICK, finetuning_rate=finetuning_rate, fin_rate=1e-7, penalty=1.0, weight_decay=0.5)

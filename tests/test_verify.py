@@ -64,6 +64,26 @@ def test_files_without_a_digest_are_read(made: Path) -> None:
     assert verified.describe().endswith("carries no checksums, since an earlier version wrote it")
 
 
+def test_stores_and_unfinished_runs_beside_others_are_looked_at(
+    made: Path, small_store: Path, tmp_path: Path
+) -> None:
+    store = Path(shutil.copy(small_store, tmp_path / "store.h5"))
+    (tmp_path / "later").mkdir()
+    start_run(tmp_path / "later", {"seed": 0})
+    assert [verified.path for verified in verify((tmp_path,))] == [store, tmp_path / "later", made]
+    content = bytearray(store.read_bytes())
+    content[len(content) // 2] ^= 1
+    store.write_bytes(content)
+    first, second, third = verify((tmp_path,))
+    assert len(first.faults) == 1 and first.faults[0].endswith("isn't what was written")
+    assert second.describe().endswith("a run that hasn't ended, with nothing to compare it with")
+    assert not second.faults and not third.faults
+    shutil.rmtree(made)
+    assert len(list(verify((tmp_path,)))) == 2
+    shutil.rmtree(tmp_path / "later")
+    assert len(list(verify((tmp_path,)))) == 1
+
+
 def test_a_run_that_begins_again_has_no_digests(made: Path) -> None:
     start_run(made, {"seed": 1})
     assert {path.name for path in made.iterdir()} == {"config.json", "weights.safetensors"}

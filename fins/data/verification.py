@@ -10,6 +10,8 @@ from fins.data.store import Store, StoreError
 from fins.digests import DIGESTS, changed_files, read_digests
 from fins.runs import CONFIG, RESULT, tidy_run
 
+UNFINISHED = "unfinished"
+
 
 @dataclass(frozen=True)
 class Verified:
@@ -25,6 +27,8 @@ class Verified:
 
     def describe(self) -> str:
         """A line for a person."""
+        if self.kind == UNFINISHED:
+            return f"{self.path}: a run that hasn't ended, with nothing to compare it with"
         if self.faults:
             return f"{self.path}: {'; '.join(self.faults)}"
         if self.n == 0:
@@ -33,15 +37,18 @@ class Verified:
 
 
 def verify(paths: tuple[Path, ...]) -> Iterator[Verified]:
-    """Each store, and each run with those inside its folder; all of their bytes are read.
+    """Each store, and each store and run inside a folder; all of their bytes are read.
 
     Raises ValueError for what is neither.
     """
     for path in paths:
-        if path.is_dir():
-            yield from verify_runs(path)
-        else:
+        if not path.is_dir():
             yield verify_store(path)
+            continue
+        stores = sorted(file for file in path.rglob("*.h5") if not file.parent.name.endswith(".h5.parts"))
+        yield from map(verify_store, stores)
+        if not stores or any(file for name in (RESULT, DIGESTS, CONFIG) for file in path.rglob(name)):
+            yield from verify_runs(path)
 
 
 def verify_store(path: Path) -> Verified:
@@ -58,13 +65,16 @@ def verify_store(path: Path) -> Verified:
 
 
 def verify_runs(folder: Path) -> Iterator[Verified]:
-    """A run, an evaluation, a comparison: each folder in which a result lies."""
+    """A run, an evaluation, a comparison: each folder in which a result lies; runs without one are named."""
     results = sorted({path.parent for name in (RESULT, DIGESTS) for path in folder.rglob(name)})
+    begun = sorted({path.parent for path in folder.rglob(CONFIG)} - set(results))
     for run in results:
         tidy_run(run)
-    if not results:
+    if not results and begun in ([], [folder]):
         ended = "holds a run that hasn't ended" if (folder / CONFIG).exists() else "holds no run"
         raise ValueError(f"{folder} {ended}: give stores, or folders of finished runs")
+    for run in begun:
+        yield Verified(run, UNFINISHED, 0)
     for run in results:
         try:
             yield Verified(run, "files", len(read_digests(run)), tuple(changed_files(run)))

@@ -27,7 +27,7 @@ class OwnClosedForm:
 
     def __call__(self, windows: Windows) -> Floats:
         try:
-            values = np.asarray(self.function(windows.samples), dtype=np.float32)
+            values = np.asarray(self.function(windows.samples.copy()), dtype=np.float32)
         except Exception as error:  # whatever a user's function raises
             message = f"the feature {self.name} failed: {type(error).__name__}: {error}"
             raise ValueError(message) from error

@@ -39,8 +39,10 @@ class Frames(nn.Module):
         lengths : (batch,) samples of each, 1 to n_samples; by default all. What is behind a waveform's end
             isn't looked at, and frames behind it are 0.
 
-        Raises ValueError for another shape or a length out of range.
+        Raises ValueError for another shape, a length out of range, or weights of another type than float32.
         """
+        if other := next((str(it.dtype) for it in self.fin.parameters() if it.dtype != torch.float32), ""):
+            raise ValueError(f"FINs compute in float32, and this one holds {other}: load it again")
         if waveform.ndim != 2 or waveform.shape[1] == 0:
             raise ValueError(
                 "waveforms have the shape (batch, n_samples) and at least one sample, "

@@ -58,7 +58,7 @@ class EvaluateOptions:
     store: tuple[Path, ...] = ()
     """Stores made by pipelines.prepare, as a rule of another corpus."""
     out: Path | None = None
-    """Folder for the result; by default inside the run, named after the stores."""
+    """Folder for the result; by default inside the run, of several the first, named after the stores."""
     condition: str = AS_RECORDED
     """What the recordings of --store go through first: as recorded, 'noise, 10 dB', 'telephone band, 300 to
     3400 Hz', or another one of those of fins.report."""
@@ -83,9 +83,19 @@ def evaluate(options: EvaluateOptions, watch: Watch = SILENT) -> tuple[Path, dic
         return out, evaluate_run(runs[0], options.store, out, *asked)
     started = time.monotonic()
     results = [read_result(run) for run in runs]
+    refuse_other_runs(out, runs)
     facts, predictions = collect(runs, results)
     facts["notes"] = [*notes, *facts["notes"]]
     return out, write_evaluation(out, runs, results[0], facts, predictions, options.seed, started)
+
+
+def refuse_other_runs(out: Path, runs: Sequence[Path]) -> None:
+    """ValueError if a folder has the evaluation of other runs, which would be lost."""
+    names = [run.resolve().name for run in runs]
+    if (out / RESULT).is_file():
+        judged = [Path(run).name for run in read_json(out / RESULT).get("runs", names)]
+        if judged != names:
+            raise ValueError(f"{out} holds the evaluation of {', '.join(judged)}: choose another --out")
 
 
 def default_name(options: EvaluateOptions) -> str:
@@ -168,7 +178,7 @@ def write_evaluation(
     result = {
         "model": of_run["model"],
         "parameters": of_run["parameters"],
-        "runs": [str(run) for run in runs],
+        "runs": [str(run if run.name else run.resolve()) for run in runs],
         "seed": seed,
         **facts,
         **scores,

@@ -256,7 +256,12 @@ def untrimmed(model: SerModel, waveform: Tensor, lengths: Tensor) -> Tensor:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; afterwards every part is in the mode in which it was."""
+    """Evaluation mode without gradients; afterwards every part is in the mode in which it was.
+
+    Raises ValueError for weights of another type than float32.
+    """
+    if other := next((str(it.dtype) for it in model.parameters() if it.dtype != torch.float32), ""):
+        raise ValueError(f"answers are in float32, and this model holds {other}: load it again")
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:

@@ -113,8 +113,10 @@ class Recipe:
             raise ValueError(f"--copying is one of {', '.join(get_args(Copying))}")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError("--label-smoothing is at least 0 and below 1")
-        if not all(map(math.isfinite, (self.class_weights, self.penalty, self.weight_decay))):
-            raise ValueError("--class-weights, --penalty and --weight-decay are finite numbers")
+        if not all(
+            0 <= number < math.inf for number in (self.class_weights, self.penalty, self.weight_decay)
+        ):
+            raise ValueError("--class-weights, --penalty and --weight-decay are at least 0, and finite")
         if not 0 <= self.focusing < math.inf:
             raise ValueError("--focusing is at least 0")
         if self.fin_tuning not in get_args(FinTuning):
