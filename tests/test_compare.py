@@ -147,10 +147,10 @@ def test_a_large_part_is_scored_by_an_even_sample(
 def test_a_run_that_cant_be_made_is_counted(made: Path) -> None:
     result = read_json(made / "result.json")
     (failed,) = result["failed"]
-    assert failed["label"] == "gone" and "are missing" in failed["why"]
+    assert failed["label"] == "gone" and "there is no FIN" in failed["why"]
     page = (made / "README.md").read_text()
     assert "| gone | " in page and "| failed |" in page and "1 of 3 runs failed" in page
-    assert r"- gone: the weights &lt;i>no\|where&lt;/i> are missing" in page
+    assert r"- gone: there is no FIN &lt;i>no\|where&lt;/i>: the names are" in page
 
 
 @pytest.mark.slow
@@ -164,7 +164,7 @@ def test_a_run_in_its_own_process_is_the_same_run(made: Path, small_store: Path,
 @pytest.mark.parametrize(
     ("fins", "workers", "message"),
     [
-        (("nowhere",), 1, "^the weights nowhere are missing: train them first, or check the path$"),
+        (("nowhere",), 1, "^there is no FIN nowhere: the names are chroma, .*"),
         ((3,), 2, "^it has a bug, whose traceback stands above$"),
     ],
 )
