@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from data_manifests.manifest import UNKNOWN
 from data_manifests.reading import PARTS, Corpus, Named, ParsedName, Resolver, parse_files
 
 
@@ -34,7 +35,7 @@ def parse_folders(path: PurePosixPath, resolver: Resolver) -> ParsedName | None:
         return ParsedName(drop=drop, unknown=tuple(dict.fromkeys(speakers)))
     return ParsedName(
         id=path.with_suffix("").as_posix(),
-        speaker=speakers[0] if speakers else "unknown",
+        speaker=speakers[0] if speakers else UNKNOWN,
         label=labels[0],
         part=parts[0] if parts else "",
     )

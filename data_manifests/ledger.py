@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from data_manifests.labels import EMOTIONS, Action, order_labels
-from data_manifests.manifest import MANIFESTS, Utterance, read_manifest
+from data_manifests.manifest import MANIFESTS, UNKNOWN, Utterance, read_manifest
 
 ACTIONS = get_args(Action)
 LISTED = 10  # paths or words that a summary names before it only counts
@@ -120,9 +120,9 @@ class Listing:
         """Who speaks, and emotions of one speaker: a folder that was taken for a speaker is seen."""
         counts = Counter(utterance.speaker for utterance in self.utterances)
         lines = [f"  speakers: {name_speakers(counts)}"]
-        if 0 < counts["unknown"] < len(self.utterances):
+        if 0 < counts[UNKNOWN] < len(self.utterances):
             lines.append(
-                f"  {counts['unknown']} files are of unknown speakers, who count as one: scores on unseen "
+                f"  {counts[UNKNOWN]} files are of unknown speakers, who count as one: scores on unseen "
                 "speakers can't be trusted"
             )
         of: dict[str, Counter[str]] = {}

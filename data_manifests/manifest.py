@@ -28,6 +28,9 @@ MANIFESTS = tuple(
 )
 
 
+UNKNOWN = "unknown"  # the speaker of utterances whose speaker no column and no folder tells
+
+
 @dataclass(frozen=True)
 class Utterance:
     """One row of a manifest: which file, who speaks, how and what.

@@ -12,7 +12,7 @@ from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 
 from data_manifests.endings import how_to_read, is_audio, is_convertible
-from data_manifests.manifest import segment_path
+from data_manifests.manifest import UNKNOWN, segment_path
 from data_manifests.reading import PARTS, Corpus, Named, ParsedName, Resolver
 from data_manifests.rows import TableError, read_rows
 from data_manifests.walking import LEAVES, leads_out
@@ -111,7 +111,7 @@ def read_row(
         path = segment_path(path, start, end)
     return path, ParsedName(
         id=row.get("id") or stem_of(path),
-        speaker=row.get("speaker") or "unknown",
+        speaker=row.get("speaker") or UNKNOWN,
         label=row["emotion"],
         sentence=row.get("sentence", ""),
         intensity=row.get("intensity", ""),

@@ -62,7 +62,7 @@ def test_gradients_reach_the_fin_and_the_waveform() -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_a_fin_of_another_type_is_refused_in_one_sentence(dtype: torch.dtype) -> None:
     frames = fins.Frames("zcr").to(dtype)
-    with pytest.raises(ValueError, match=f"compute in float32, and this one holds {dtype}"):
+    with pytest.raises(ValueError, match=f"compute in float32, and here is {dtype}"):
         frames(torch.zeros(1, 4_096, dtype=dtype))
 
 

@@ -166,7 +166,7 @@ def test_an_open_file_is_no_recording_and_of_none_there_is_no_vector(model: SerM
 @pytest.mark.parametrize("name", ["fin", "raw_cnn"])
 def test_a_model_of_another_type_is_refused_in_one_sentence(name: str) -> None:
     half = create(name, LABELS).half()
-    with pytest.raises(ValueError, match=r"answers are in float32, and this model holds torch\.float16"):
+    with pytest.raises(ValueError, match=r"compute in float32, and here is torch\.float16"):
         half.predict(make_signal(0), SAMPLE_RATE)
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from data_manifests.labels import order_labels
 from data_manifests.ledger import shorten
-from fins.data.repeats import UNKNOWN
+from data_manifests.manifest import UNKNOWN
 
 MOST_SPEAKERS = 5  # that are named
 

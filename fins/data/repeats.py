@@ -11,10 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_manifests.ledger import shorten
+from data_manifests.manifest import UNKNOWN
 from fins.data.store import FOLDER_DIGEST, Store
 
 NAMED = 5  # recordings, or pairs of speakers, that a sentence names
-UNKNOWN = "unknown"  # the speaker of whom nothing is known
 
 
 @dataclass(frozen=True)

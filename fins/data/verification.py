@@ -47,8 +47,7 @@ def verify(paths: tuple[Path, ...]) -> Iterator[Verified]:
             continue
         stores = sorted(file for file in path.rglob("*.h5") if not file.parent.name.endswith(".h5.parts"))
         yield from map(verify_store, stores)
-        if not stores or any(file for name in (RESULT, DIGESTS, CONFIG) for file in path.rglob(name)):
-            yield from verify_runs(path)
+        yield from verify_runs(path, may_be_none=bool(stores))
 
 
 def verify_store(path: Path) -> Verified:
@@ -64,13 +63,13 @@ def verify_store(path: Path) -> Verified:
     return Verified(path, "datasets", n, tuple(f"{name} isn't what was written" for name in names))
 
 
-def verify_runs(folder: Path) -> Iterator[Verified]:
+def verify_runs(folder: Path, may_be_none: bool) -> Iterator[Verified]:
     """A run, an evaluation, a comparison: each folder in which a result lies; runs without one are named."""
     results = sorted({path.parent for name in (RESULT, DIGESTS) for path in folder.rglob(name)})
     begun = sorted({path.parent for path in folder.rglob(CONFIG)} - set(results))
     for run in results:
         tidy_run(run)
-    if not results and begun in ([], [folder]):
+    if not (results or may_be_none) and begun in ([], [folder]):
         ended = "holds a run that hasn't ended" if (folder / CONFIG).exists() else "holds no run"
         raise ValueError(f"{folder} {ended}: give stores, or folders of finished runs")
     for run in begun:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from fins.audio import WINDOW
@@ -49,6 +50,15 @@ def check_windows(windows: Tensor) -> None:
             f"windows have the shape (batch, {WINDOW}), got {tuple(windows.shape)}: "
             "cut the signal with audio.cut_windows"
         )
+
+
+def refuse_other_types(module: nn.Module) -> None:
+    """ValueError for weights of another type than float32: half of its digits would drown quiet bands."""
+    for parameter in module.parameters():
+        if parameter.dtype != torch.float32:
+            raise ValueError(
+                f"these networks compute in float32, and here is {parameter.dtype}: load it again"
+            )
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from fins.audio import HOP, WINDOW
 from fins.networks import Fin, load_fin
+from fins.networks.fin import refuse_other_types
 
 
 class Frames(nn.Module):
@@ -41,8 +42,7 @@ class Frames(nn.Module):
 
         Raises ValueError for another shape, a length out of range, or weights of another type than float32.
         """
-        if other := next((str(it.dtype) for it in self.fin.parameters() if it.dtype != torch.float32), ""):
-            raise ValueError(f"FINs compute in float32, and this one holds {other}: load it again")
+        refuse_other_types(self.fin)
         if waveform.ndim != 2 or waveform.shape[1] == 0:
             raise ValueError(
                 "waveforms have the shape (batch, n_samples) and at least one sample, "

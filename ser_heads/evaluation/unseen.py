@@ -93,7 +93,7 @@ def refuse_other_runs(out: Path, runs: Sequence[Path]) -> None:
     """ValueError if a folder has the evaluation of other runs, which would be lost."""
     names = [run.resolve().name for run in runs]
     if (out / RESULT).is_file():
-        judged = [Path(run).name for run in read_json(out / RESULT).get("runs", names)]
+        judged = [Path(run).resolve().name for run in read_json(out / RESULT).get("runs", names)]
         if judged != names:
             raise ValueError(f"{out} holds the evaluation of {', '.join(judged)}: choose another --out")
 
@@ -178,7 +178,7 @@ def write_evaluation(
     result = {
         "model": of_run["model"],
         "parameters": of_run["parameters"],
-        "runs": [str(run if run.name else run.resolve()) for run in runs],
+        "runs": [str(run) for run in runs],
         "seed": seed,
         **facts,
         **scores,

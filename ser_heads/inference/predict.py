@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fins.audio import SAMPLE_RATE, WINDOW, Signal
+from fins.networks.fin import refuse_other_types
 from ser_heads.frontends.waveform import Trim
 from ser_heads.inference.shares import match_predictions, shares_of
 from ser_heads.inference.sound import read_channels, read_sound
@@ -260,8 +261,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
     Raises ValueError for weights of another type than float32.
     """
-    if other := next((str(it.dtype) for it in model.parameters() if it.dtype != torch.float32), ""):
-        raise ValueError(f"answers are in float32, and this model holds {other}: load it again")
+    refuse_other_types(model)
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:

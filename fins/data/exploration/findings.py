@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from data_manifests.labels import order_labels
 from data_manifests.ledger import LISTED, shorten
+from data_manifests.manifest import UNKNOWN
 from fins.audio import WINDOW
-from fins.data.exploration.measure import UNKNOWN, Measurements
+from fins.data.exploration.measure import Measurements
 from fins.features.spectrum import mel_centres
 
 AUDIBLE_BAND = 60.0  # dB below the strongest band of mel

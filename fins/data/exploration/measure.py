@@ -17,7 +17,6 @@ FRAME = WINDOW // 2  # 1,024 samples, 46.4 ms: nearly three periods of the lowes
 PERIODIC = 0.7  # correlation with itself one period later that makes a frame voiced
 LOUD = 30.0  # dB below the loudest frame: quieter ones aren't voiced
 VOICED_FRAMES = 5  # fewer, 0.1 s, tell no pitch
-UNKNOWN = "unknown"  # the speaker of utterances whose speaker no column and no folder tells
 NUMBERS = ("seconds", "heard", "level", "offset", "silent_windows", "full_scale", "f0", "f0_range", "voiced")
 
 
